@@ -1,0 +1,190 @@
+"""The meter: what rate does batch normalization set, now, in your network?
+
+Theorem T2 holds at every step, for every loss and every batch, and T8 at every depth: the rate of a
+unit is lambda = -(dJ/dgamma) / gamma, and its L2-equivalent is
+alpha = -(dJ/dgamma) (q + eps) / (gamma |w|^2) with q the variance of its pre-activation. One backward
+pass in training mode gives both; no covariance matrix is needed.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+COLUMNS = ("layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate")
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `measure` found, one entry a channel in every array.
+
+    Parameters
+    ----------
+    layer : tuple of str
+        Qualified name of the `Linear` that feeds the normalization.
+    channel : ndarray of int
+        Unit within the layer.
+    gamma, weight_norm, batch_var : ndarray
+        gamma; |w|; q, the biased variance of the pre-activation over a batch.
+    rate : ndarray
+        lambda, the multiplier of (1/2) v'Sigma v. NaN where gamma is 0.
+    l2_rate : ndarray
+        alpha, in units of ``weight_decay``. NaN where gamma or w is 0.
+    """
+
+    layer: tuple
+    channel: np.ndarray
+    gamma: np.ndarray
+    weight_norm: np.ndarray
+    batch_var: np.ndarray
+    rate: np.ndarray
+    l2_rate: np.ndarray
+
+    def to_frame(self):
+        """One row a channel, columns ``layer channel gamma weight_norm batch_var rate l2_rate``.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+
+def measure(model, batches, loss_fn):
+    """Measure the rate that batch normalization sets in every `Linear` followed by `BatchNorm1d`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any network; a pair counts where the very output of a `Linear` is what a `BatchNorm1d` gets.
+        Its parameters, gradients, running statistics, modes and the random state are left as found.
+    batches : iterable of (inputs, targets)
+        The rates are averaged over the batches, weighted by their lengths: use the batch size of
+        training, since the rate depends on it (T9).
+    loss_fn : callable
+        ``loss_fn(model(inputs), targets)``, a scalar averaged over the batch.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, a batch has fewer than 2 rows, the model has no such pair of layers, or
+        a pair does not run exactly once a forward pass.
+
+    Examples
+    --------
+    >>> from bnlib.models import network
+    >>> inputs, targets = torch.randn(64, 5), torch.randint(3, (64,))
+    >>> report = measure(network((5, 4, 3)), [(inputs, targets)], nn.functional.cross_entropy)
+    >>> report.to_frame().shape
+    (4, 7)
+    """
+    totals, rows = {}, 0
+    with _left_as_found(model):
+        model.train()
+        for inputs, targets in batches:
+            if len(inputs) < 2:
+                raise ValueError(f"batches holds a batch of {len(inputs)} row(s); a batch variance needs at least 2")
+            for name, measured in _measure_batch(model, inputs, targets, loss_fn).items():
+                total = totals.setdefault(name, np.zeros((5, measured.shape[1])))
+                total += len(inputs) * measured
+            rows += len(inputs)
+    if not rows:
+        raise ValueError("batches is empty; give at least one (inputs, targets)")
+    columns = np.concatenate([total / rows for total in totals.values()], axis=1)
+    gamma, weight_norm, batch_var, rate, l2_rate = columns
+    return Report(
+        layer=tuple(name for name, total in totals.items() for _ in range(total.shape[1])),
+        channel=np.concatenate([np.arange(total.shape[1]) for total in totals.values()]),
+        gamma=gamma,
+        weight_norm=weight_norm,
+        batch_var=batch_var,
+        rate=rate,
+        l2_rate=l2_rate,
+    )
+
+
+def _measure_batch(model, inputs, targets, loss_fn):
+    """For each pair of layers an array (5, channels): gamma, |w|, q, lambda, alpha."""
+    pairs = {}
+    with _recording_pairs(model, pairs):
+        loss = loss_fn(model(inputs), targets)
+    if not pairs:
+        raise ValueError(
+            f"model ({type(model).__name__}) has no Linear whose output goes straight into a BatchNorm1d; "
+            "there is nothing to measure"
+        )
+    output_grads = torch.autograd.grad(loss, [output for _, _, _, output in pairs.values()])
+    measured = {}
+    for (name, (linear, batch_norm, z, _)), grad in zip(pairs.items(), output_grads):
+        with torch.no_grad():
+            z, grad, w = z.double(), grad.double(), linear.weight.double()
+            gamma = torch.ones_like(z[0]) if batch_norm.weight is None else batch_norm.weight.double()
+            variance = z.var(dim=0, unbiased=False) + batch_norm.eps  # q + eps
+            normalized = (z - z.mean(dim=0)) * variance.rsqrt()
+            gamma_grad = (grad * normalized).sum(dim=0)  # dJ/dgamma, also where gamma is frozen
+            rate = torch.where(gamma == 0, torch.nan, -gamma_grad / gamma)
+            norm_squared = w.square().sum(dim=1)
+            l2_rate = torch.where(norm_squared == 0, torch.nan, rate * variance / norm_squared)
+            row = torch.stack([gamma, norm_squared.sqrt(), variance - batch_norm.eps, rate, l2_rate])
+        measured[name] = row.cpu().numpy()
+    return measured
+
+
+@contextmanager
+def _recording_pairs(model, pairs):
+    """Fill `pairs` with name: (linear, batch_norm, pre-activation, output) during a forward pass."""
+    made_by = []  # (tensor, name, linear): tensors are kept alive, so that identity means identity
+    handles = []
+
+    def after_linear(name):
+        def hook(linear, _, output):
+            made_by.append((output, name, linear))
+
+        return hook
+
+    def after_batch_norm(batch_norm, arguments, output):
+        for tensor, name, linear in made_by:
+            if tensor is arguments[0]:
+                if name in pairs:
+                    raise ValueError(f"model runs layer {name!r} more than once a forward pass; its rate is not one number")
+                if tensor.ndim != 2:
+                    raise ValueError(f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be (batch, channels)")
+                if not output.requires_grad:  # every layer up to here is frozen
+                    output = output.detach().requires_grad_()
+                pairs[name] = linear, batch_norm, tensor, output
+                return output.clone()  # an in-place activation must not overwrite what was recorded
+        return None
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            handles.append(module.register_forward_hook(after_linear(name)))
+        elif isinstance(module, nn.BatchNorm1d):
+            handles.append(module.register_forward_hook(after_batch_norm))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _left_as_found(model):
+    """Restore modes, buffers and the random state; gradients are never touched."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with torch.random.fork_rng(), torch.enable_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

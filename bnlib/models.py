@@ -1,0 +1,127 @@
+"""Networks with a named normalization, built from torch's own layers: what is measured is what users have."""
+
+import torch
+from torch import nn
+
+from bnlib.validation import choice
+
+NORMALIZATIONS = ("batch", "none")
+
+
+def network(widths, normalization="batch", normalize_output=False, gamma=None, eps=1e-5, seed=0):
+    """A multilayer perceptron: Linear, normalization, ReLU, …, Linear.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Inputs, hidden units, outputs: ``(784, 100, 10)``. Two numbers make a linear read-out.
+    normalization : {"batch", "none"}
+        What follows each hidden `Linear`.
+    normalize_output : bool
+        Whether it follows the last `Linear` too.
+    gamma : float, optional
+        Fixed scale of every `BatchNorm1d`; without it gamma starts at 1 and is learned.
+    eps : float
+        Of `BatchNorm1d`, positive: torch refuses 0 in training; 1e-30 is as good as none in float64.
+    seed : int
+        Of the initial weights: networks that share widths and seed share them, whatever their
+        normalization.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        In training mode, float32.
+
+    Raises
+    ------
+    ValueError
+        If `normalization` is unknown, there are fewer than two widths, a width or `eps` is not
+        positive, or `gamma` is 0.
+
+    Examples
+    --------
+    >>> network((784, 100, 10))
+    Sequential(
+      (0): Linear(in_features=784, out_features=100, bias=False)
+      (1): BatchNorm1d(100, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+      (2): ReLU()
+      (3): Linear(in_features=100, out_features=10, bias=True)
+    )
+    """
+    choice("normalization", normalization, NORMALIZATIONS)
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"widths = {tuple(widths)} is no network; give at least inputs and outputs, each at least 1")
+    if not eps > 0:
+        raise ValueError(f"eps = {eps} is refused by torch in training; use 1e-30 for none")
+    if gamma == 0:
+        raise ValueError("gamma = 0 switches the units off; it must be nonzero")
+    layers = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for depth, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:]), start=1):
+            is_output = depth == len(widths) - 1
+            normalized = normalization == "batch" and (normalize_output or not is_output)
+            linear = nn.Linear(inputs, outputs)
+            if normalized:
+                linear.bias = None  # batch normalization subtracts it again
+            layers.append(linear)
+            if normalized:
+                layers.append(_batch_norm(outputs, gamma, eps))
+            if not is_output:
+                layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def _batch_norm(units, gamma, eps):
+    layer = nn.BatchNorm1d(units, eps=eps)
+    if gamma is not None:
+        layer.weight.data.fill_(gamma)
+        layer.weight.requires_grad_(False)
+    return layer
+
+
+def fold(linear, batch_norm):
+    """The linear layer that computes, in evaluation mode, what `linear` and `batch_norm` compute together.
+
+    Its rows are the effective weights v = gamma w / sqrt(running_var + eps), its bias
+    beta + gamma (bias - running_mean) / sqrt(running_var + eps).
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear
+    batch_norm : torch.nn.BatchNorm1d
+        With running statistics.
+
+    Returns
+    -------
+    torch.nn.Linear
+        A new layer of the same dtype; the two given are left alone.
+
+    Raises
+    ------
+    ValueError
+        If the number of units differs, or `batch_norm` keeps no running statistics.
+
+    Examples
+    --------
+    >>> layers = network((2, 3), normalize_output=True).eval()
+    >>> x = torch.ones(1, 2)
+    >>> torch.allclose(fold(layers[0], layers[1])(x), layers(x))
+    True
+    """
+    if linear.out_features != batch_norm.num_features:
+        raise ValueError(f"batch_norm has {batch_norm.num_features} units; after linear it must have {linear.out_features}")
+    if batch_norm.running_var is None:
+        raise ValueError("batch_norm keeps no running statistics; folding needs track_running_stats=True")
+    with torch.no_grad():
+        scale = (batch_norm.running_var + batch_norm.eps).rsqrt()
+        bias = -batch_norm.running_mean * scale
+        if linear.bias is not None:
+            bias = bias + linear.bias * scale
+        if batch_norm.affine:
+            scale = scale * batch_norm.weight
+            bias = bias * batch_norm.weight + batch_norm.bias
+        folded = nn.Linear(linear.in_features, linear.out_features, dtype=linear.weight.dtype)
+        folded.weight.copy_(linear.weight * scale[:, None])
+        folded.bias.copy_(bias)
+    return folded
