@@ -5,6 +5,7 @@ empirical is reported as it came out.
 """
 
 import html
+import zlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -125,10 +126,6 @@ def check(claim, statement, measured, predicted, kind="numeric", relation="equal
     tolerance : float
         At least 0.
 
-    Returns
-    -------
-    Check
-
     Raises
     ------
     ClaimFailed
@@ -138,18 +135,23 @@ def check(claim, statement, measured, predicted, kind="numeric", relation="equal
 
     Examples
     --------
-    >>> record = check("T9", "a_4, by hand", measured=0.79788, predicted=0.797885, tolerance=1e-4)
+    >>> check("T9", "a_4, by hand", measured=0.79788, predicted=0.797885, tolerance=1e-4)
     holds | T9: a_4, by hand | measured 0.79788, predicted = 0.797885 | difference 6.3e-06, tolerance 0.0001
     """
     record = compare(claim, statement, measured, predicted, kind, relation, tolerance)
     show(_as_html(record), str(record), claim=asdict(record))
     if record.verdict == "fails":
         raise ClaimFailed(str(record))
-    return record
 
 
 def compare(claim, statement, measured, predicted, kind="numeric", relation="equal", tolerance=0.0):
-    """Like `check`, without showing or raising."""
+    """The `Check` that `check` shows, for the same arguments; nothing is shown and no failed claim raises.
+
+    Examples
+    --------
+    >>> compare("T1", "half", [0.4, 0.5, 0.6], 0.3, kind="empirical", relation="above").verdict
+    'undecided'
+    """
     choice("kind", kind, KINDS)
     choice("relation", relation, RELATIONS)
     if kind != "empirical" and relation != "equal":
@@ -211,7 +213,8 @@ def _as_html(record):
     state = {"holds": "yes", "borne out": "yes", "fails": "no", "not borne out": "no"}.get(record.verdict, "open")
     _, *rest = str(record).split(" | ")
     details = " · ".join(html.escape(part) for part in rest[1:])
+    anchor = f"check-{zlib.crc32(f'{record.claim} {record.statement}'.encode()):08x}"
     return (
-        f'<div class="claim claim-{state}"><strong>{record.verdict}</strong> '
+        f'<div class="claim claim-{state}" id="{anchor}"><strong>{record.verdict}</strong> '
         f"{html.escape(rest[0])}<br><small>{record.kind} · {details}</small></div>"
     )

@@ -107,7 +107,7 @@ def weight_images(axes, images, titles, side=28):
         ax.set_axis_off()
 
 
-def show(fig, alt, caption, source):
+def show(fig, alt, caption, source, name=None):
     """Show a figure with its caption, data source and words for those who cannot see it.
 
     Parameters
@@ -119,9 +119,12 @@ def show(fig, alt, caption, source):
         What to see in it.
     source : str
         Data set, size and seeds, or "closed form, no data".
+    name : str, optional
+        An anchor for links to the figure.
     """
+    anchor = f' id="{name}"' if name else ""
     show_anywhere(
-        f'<figure class="plot"><div class="plot-scroll">{_svg(fig, alt)}</div>'
+        f'<figure class="plot"{anchor}><div class="plot-scroll">{_svg(fig, alt)}</div>'
         f"<figcaption>{html.escape(caption)} <small>Source: {html.escape(source)}.</small></figcaption></figure>",
         f"[figure] {caption} Source: {source}.",
     )

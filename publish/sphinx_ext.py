@@ -1,0 +1,55 @@
+"""Sphinx reads the text of a chapter; this hands it the executed notebook, and offers both for download."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from publish.claims import MIME
+
+# set by `publish.site`: the folder with one executed notebook a chapter
+EXECUTED = "BNLIB_EXECUTED"
+
+
+def source_hash(text):
+    """Identifies a chapter by its text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_executed(text):
+    """The executed notebook of the chapter with this text; MyST-NB calls this for every ``.py`` page."""
+    wanted = source_hash(text)
+    for path in Path(os.environ[EXECUTED]).glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        if notebook.metadata["bnlib"]["source_hash"] == wanted:
+            for cell in notebook.cells:
+                for output in cell.get("outputs", []):
+                    output.get("data", {}).pop(MIME, None)  # MyST-NB warns of types that it cannot render
+            return notebook
+    raise LookupError("no executed notebook belongs to this chapter; build the site with `python -m publish book`")
+
+
+def offer_notebook(app, pagename, templatename, context, doctree):
+    """Put the executed notebook beside the source, where the theme's download button looks for it."""
+    executed = Path(os.environ[EXECUTED]) / f"{Path(pagename).name}.ipynb"
+    if context.get("page_source_suffix") == ".py" and executed.is_file():
+        target = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(executed, target)
+        context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def drop_thebe(app, config):
+    """Jupyter Book always loads sphinx-thebe, which writes a CDN's address into every page."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"]
+    app.registry.css_files[:] = [(name, options) for name, options in app.registry.css_files if name != "sphinx-thebe.css"]
+
+
+def setup(app):
+    app.connect("config-inited", drop_thebe)
+    # before the theme's own handlers, which make the buttons
+    app.connect("html-page-context", offer_notebook, priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
