@@ -261,7 +261,9 @@ def _readable_root(dataset_class, root):
         if archive.is_file():
             found = hashlib.md5(archive.read_bytes()).hexdigest()
             if found != md5:
-                raise ValueError(f"{archive} is damaged: its MD5 is {found}, the original's is {md5}; delete it and run `make data`")
+                raise ValueError(
+                    f"{archive} is damaged: its MD5 is {found}, the original's is {md5}; delete it and run `make data`"
+                )
         elif not archive.with_suffix("").is_file():
             missing.append(file_name)
     if missing:

@@ -33,6 +33,8 @@ class Report:
         lambda, the multiplier of (1/2) v'Sigma v. NaN where gamma is 0.
     l2_rate : ndarray
         alpha, in units of ``weight_decay``. NaN where gamma or w is 0.
+    effective_norm : ndarray
+        |v| = |gamma| |w| / sqrt(q + eps).
     """
 
     layer: tuple
@@ -42,6 +44,7 @@ class Report:
     batch_var: np.ndarray
     rate: np.ndarray
     l2_rate: np.ndarray
+    effective_norm: np.ndarray
 
     def to_frame(self):
         """One row a channel, columns ``layer channel gamma weight_norm batch_var rate l2_rate``.
@@ -51,6 +54,24 @@ class Report:
         pandas.DataFrame
         """
         return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+    def by_layer(self):
+        """One row a layer, columns ``layer channels rate l2_rate``.
+
+        ``rate`` is the mean over channels. ``l2_rate`` is the one ``weight_decay`` for the whole
+        layer with the same total pull along the effective weights: the sum of lambda gamma^2 over
+        the sum of |v|^2. Channels without a rate are left out.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        frame = self.to_frame().assign(pull=self.rate * self.gamma**2, norm_squared=self.effective_norm**2)
+        layers = frame.dropna().groupby("layer", sort=False)
+        totals = layers[["pull", "norm_squared"]].sum()
+        return pd.DataFrame(
+            {"channels": layers.size(), "rate": layers.rate.mean(), "l2_rate": totals.pull / totals.norm_squared}
+        ).reset_index()
 
 
 def measure(model, batches, loss_fn):
@@ -92,13 +113,13 @@ def measure(model, batches, loss_fn):
             if len(inputs) < 2:
                 raise ValueError(f"batches holds a batch of {len(inputs)} row(s); a batch variance needs at least 2")
             for name, measured in _measure_batch(model, inputs, targets, loss_fn).items():
-                total = totals.setdefault(name, np.zeros((5, measured.shape[1])))
+                total = totals.setdefault(name, np.zeros((6, measured.shape[1])))
                 total += len(inputs) * measured
             rows += len(inputs)
     if not rows:
         raise ValueError("batches is empty; give at least one (inputs, targets)")
     columns = np.concatenate([total / rows for total in totals.values()], axis=1)
-    gamma, weight_norm, batch_var, rate, l2_rate = columns
+    gamma, weight_norm, batch_var, rate, l2_rate, effective_norm = columns
     return Report(
         layer=tuple(name for name, total in totals.items() for _ in range(total.shape[1])),
         channel=np.concatenate([np.arange(total.shape[1]) for total in totals.values()]),
@@ -107,11 +128,12 @@ def measure(model, batches, loss_fn):
         batch_var=batch_var,
         rate=rate,
         l2_rate=l2_rate,
+        effective_norm=effective_norm,
     )
 
 
 def _measure_batch(model, inputs, targets, loss_fn):
-    """For each pair of layers an array (5, channels): gamma, |w|, q, lambda, alpha."""
+    """For each pair of layers an array (6, channels): gamma, |w|, q, lambda, alpha, |v|."""
     pairs = {}
     with _recording_pairs(model, pairs):
         loss = loss_fn(model(inputs), targets)
@@ -132,7 +154,9 @@ def _measure_batch(model, inputs, targets, loss_fn):
             rate = torch.where(gamma == 0, torch.nan, -gamma_grad / gamma)
             norm_squared = w.square().sum(dim=1)
             l2_rate = torch.where(norm_squared == 0, torch.nan, rate * variance / norm_squared)
-            row = torch.stack([gamma, norm_squared.sqrt(), variance - batch_norm.eps, rate, l2_rate])
+            weight_norm = norm_squared.sqrt()
+            effective_norm = gamma.abs() * weight_norm * variance.rsqrt()
+            row = torch.stack([gamma, weight_norm, variance - batch_norm.eps, rate, l2_rate, effective_norm])
         measured[name] = row.cpu().numpy()
     return measured
 
@@ -153,9 +177,13 @@ def _recording_pairs(model, pairs):
         for tensor, name, linear in made_by:
             if tensor is arguments[0]:
                 if name in pairs:
-                    raise ValueError(f"model runs layer {name!r} more than once a forward pass; its rate is not one number")
+                    raise ValueError(
+                        f"model runs layer {name!r} more than once a forward pass; its rate is not one number"
+                    )
                 if tensor.ndim != 2:
-                    raise ValueError(f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be (batch, channels)")
+                    raise ValueError(
+                        f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be (batch, channels)"
+                    )
                 if not output.requires_grad:  # every layer up to here is frozen
                     output = output.detach().requires_grad_()
                 pairs[name] = linear, batch_norm, tensor, output

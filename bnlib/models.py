@@ -1,5 +1,7 @@
 """Networks with a named normalization, built from torch's own layers: what is measured is what users have."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -58,7 +60,7 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     layers = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for depth, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:]), start=1):
+        for depth, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             is_output = depth == len(widths) - 1
             normalized = normalization == "batch" and (normalize_output or not is_output)
             linear = nn.Linear(inputs, outputs)
@@ -110,7 +112,9 @@ def fold(linear, batch_norm):
     True
     """
     if linear.out_features != batch_norm.num_features:
-        raise ValueError(f"batch_norm has {batch_norm.num_features} units; after linear it must have {linear.out_features}")
+        raise ValueError(
+            f"batch_norm has {batch_norm.num_features} units; after linear it must have {linear.out_features}"
+        )
     if batch_norm.running_var is None:
         raise ValueError("batch_norm keeps no running statistics; folding needs track_running_stats=True")
     with torch.no_grad():

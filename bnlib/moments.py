@@ -58,7 +58,7 @@ class Moments:
                 f"target_var has shape {target_var.shape}; with cross of shape {cross.shape} "
                 f"it must have shape {cross.shape[1:]}"
             )
-        for name, array in dict(mean=mean, cov=cov, cross=cross, target_var=target_var).items():
+        for name, array in {"mean": mean, "cov": cov, "cross": cross, "target_var": target_var}.items():
             array = array.copy()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -100,7 +100,9 @@ class Moments:
         if X.ndim != 2:
             raise ValueError(f"X has shape {X.shape}; it must be (n, d)")
         if t.ndim not in (1, 2) or len(t) != len(X):
-            raise ValueError(f"t has shape {t.shape}; with X of shape {X.shape} it must be ({len(X)},) or ({len(X)}, k)")
+            raise ValueError(
+                f"t has shape {t.shape}; with X of shape {X.shape} it must be ({len(X)},) or ({len(X)}, k)"
+            )
         if len(X) == 0:
             raise ValueError("X has no rows; moments need at least one")
         if chunk_rows < 1:

@@ -84,10 +84,25 @@ def band(ax, x, samples, label, color, marker="o"):
     samples : array_like, shape (seeds, p)
     label, color, marker : str
     """
-    mean, low, high = np.transpose([interval(column) for column in np.transpose(samples)])
+    mean, low, high = np.transpose([interval(column) for column in np.asarray(samples).T])
     ax.plot(x, mean, marker=marker, markersize=5, label=label, color=color)
     if np.isfinite(low).all():
         ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0)
+
+
+def points(ax, x, samples, label, color, marker="o"):
+    """Mean over seeds as points with 95 % intervals as bars.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    x : array_like, shape (p,)
+    samples : array_like, shape (seeds, p)
+    label, color, marker : str
+    """
+    mean, _, high = np.transpose([interval(column) for column in np.asarray(samples).T])
+    half = np.where(np.isfinite(high), high - mean, 0.0)
+    ax.errorbar(x, mean, yerr=half, fmt=marker, markersize=5, capsize=3, label=label, color=color)
 
 
 def weight_images(axes, images, titles, side=28):
@@ -130,6 +145,24 @@ def show(fig, alt, caption, source, name=None):
     )
 
 
+def table(frame, caption, source):
+    """Show a table with its caption and data source.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Shown as it is, index included: format the numbers first.
+    caption, source : str
+        As for `show`.
+    """
+    body = frame.to_html(border=0, classes="claims", justify="left")
+    show_anywhere(
+        f'<figure class="plot"><div class="claim-scroll">{body}</div>'
+        f"<figcaption>{html.escape(caption)} <small>Source: {html.escape(source)}.</small></figcaption></figure>",
+        f"{frame.to_string()}\n[table] {caption} Source: {source}.",
+    )
+
+
 def _svg(fig, alt):
     """The figure as one SVG element that takes the page's text colour and shares no id with another."""
     buffer = io.StringIO()
@@ -141,4 +174,3 @@ def _svg(fig, alt):
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{prefix}", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
-

@@ -321,7 +321,9 @@ def signal_and_noise(first, second):
     """
     first, second = finite_array("first", first, ndim=(1, 2)), finite_array("second", second, ndim=(1, 2))
     if first.shape != second.shape or not len(first):
-        raise ValueError(f"second has shape {second.shape}; it must be that of first, {first.shape}, with at least one row")
+        raise ValueError(
+            f"second has shape {second.shape}; it must be that of first, {first.shape}, with at least one row"
+        )
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
     signal = (first * second).mean(axis=0)
     return signal, ((first**2).mean(axis=0) + (second**2).mean(axis=0)) / 2 - signal

@@ -5,15 +5,14 @@ draws (scaled by each arm's `noise_std`), so that they differ in nothing but wha
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 import torch
+from loky import ProcessPoolExecutor
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bnlib.meter import measure
 from bnlib.models import NORMALIZATIONS, network
@@ -195,15 +194,13 @@ def sweep(arms, dataset, schedule, seeds, noise_stds, processes=None):
     -------
     pandas.DataFrame
         One row an arm, noise level and seed: the arm's fields, ``seed``, accuracy and loss on
-        ``train``, ``validation`` and ``test``, and, for batch normalization, the mean over hidden
-        units of the measured ``rate`` and ``l2_rate`` on the training split.
+        ``train``, ``validation`` and ``test``, and, for batch normalization, the measured ``rate`` and
+        ``l2_rate`` of the first layer (`bnlib.meter.Report.by_layer`) on the training split.
     """
-    groups = [(seed, [replace(arm, noise_std=float(std)) for arm in arms]) for std in noise_stds for seed in seeds]
-    arguments = [(group, dataset, schedule, seed) for seed, group in groups]
+    groups = [([replace(arm, noise_std=float(std)) for arm in arms], seed) for std in noise_stds for seed in seeds]
     processes = min(processes or os.cpu_count() or 1, len(groups))
-    context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(_train_group, *each) for each in arguments]
+    with ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(dataset, schedule)) as pool:
+        futures = [pool.submit(_train_group, *group) for group in groups]
         rows = [row for future in tqdm(futures, desc="sweep", unit="group") for row in future.result()]
     return pd.DataFrame(rows)
 
@@ -226,8 +223,17 @@ def standardize(dataset):
     return {part: ((getattr(dataset, part).images - mean) / std).astype(np.float32) for part in parts}
 
 
-def _train_group(arms, dataset, schedule, seed):
-    inputs = standardize(dataset)
+# what every group of a sweep shares: sent to a worker process once, not with every group
+_shared = {}
+
+
+def _start_worker(dataset, schedule):
+    torch.set_num_threads(1)
+    _shared.update(dataset=dataset, schedule=schedule, inputs=standardize(dataset))
+
+
+def _train_group(arms, seed):
+    dataset, schedule, inputs = _shared["dataset"], _shared["schedule"], _shared["inputs"]
     models = train(arms, inputs["train"], dataset.train.labels, schedule, seed)
     rows = []
     for arm, model in zip(arms, models):
@@ -236,8 +242,9 @@ def _train_group(arms, dataset, schedule, seed):
             accuracy, loss = evaluate(model, inputs[part], getattr(dataset, part).labels, arm.noise_std, seed)
             row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
         if arm.normalization == "batch":
-            report = measure(model, _batches(inputs["train"], dataset.train.labels, schedule, arm, seed), nn.functional.cross_entropy)
-            row |= {"rate": report.rate.mean(), "l2_rate": report.l2_rate.mean()}
+            batches = _batches(inputs["train"], dataset.train.labels, schedule, arm, seed)
+            first = measure(model, batches, nn.functional.cross_entropy).by_layer().iloc[0]
+            row |= {"rate": first.rate, "l2_rate": first.l2_rate}
         rows.append(row)
     return rows
 

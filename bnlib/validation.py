@@ -41,8 +41,7 @@ def finite_array(name, value, ndim):
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name} has {int(bad.sum())} non-finite value(s), the first at index {first}; "
-            "every value must be finite"
+            f"{name} has {int(bad.sum())} non-finite value(s), the first at index {first}; every value must be finite"
         )
     return array
 

@@ -12,8 +12,9 @@
 ``python -m publish --help`` lists the commands.
 """
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
-BUILD = ROOT / "_build"
+BUILD = Path(os.environ.get("BNLIB_BUILD", ROOT / "_build"))

@@ -20,7 +20,13 @@ def main(arguments=None):
     chapter = commands.add_parser("chapter", help="execute one chapter with papermill")
     chapter.add_argument("name", help="its name or the beginning of it: 03")
     chapter.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter; the value is YAML"
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter; the value is YAML",
     )
     for command in (book, chapter):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
@@ -28,7 +34,10 @@ def main(arguments=None):
     try:
         if options.command == "book":
             ran = execute_all(chapters(), options.profile, options.jobs)
-            print(f"executed {len(ran)} of {len(chapters())} chapters" + (f": {', '.join(sorted(ran))}" if ran else ", none had changed"))
+            print(
+                f"executed {len(ran)} of {len(chapters())} chapters"
+                + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
+            )
             print(f"the book is at {build(options.profile)}")
         else:
             one = find(options.name)

@@ -64,7 +64,12 @@ class Chapter:
     def fingerprint(self, parameters):
         """Changes when anything does that the executed notebook depends on."""
         digest = hashlib.sha256()
-        for path in (self.path, *bnlib_modules(self.path), ROOT / "requirements.txt", Path(__file__).with_name("execute.py")):
+        for path in (
+            self.path,
+            *bnlib_modules(self.path),
+            ROOT / "requirements.txt",
+            Path(__file__).with_name("execute.py"),
+        ):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
         digest.update(json.dumps(parameters, sort_keys=True).encode())
         digest.update(repr(sys.version_info[:3]).encode())
@@ -92,7 +97,9 @@ def profiles():
     for profile, settings in table.items():
         for name, parameters in settings.items():
             if name not in names:
-                raise UsageError(f"profile {profile!r} names the chapter {name!r}; the chapters are: {', '.join(names)}")
+                raise UsageError(
+                    f"profile {profile!r} names the chapter {name!r}; the chapters are: {', '.join(names)}"
+                )
             names[name].check(parameters)
     return table
 

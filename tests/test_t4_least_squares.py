@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from instances import PROPERTY, SEEDS, Rational, correlated, ellipsoid, gammas, moments_of, problem, problems, same, solve
+from instances import (
+    PROPERTY,
+    SEEDS,
+    Rational,
+    correlated,
+    ellipsoid,
+    gammas,
+    moments_of,
+    problem,
+    problems,
+    same,
+    solve,
+)
 from scipy.optimize import NonlinearConstraint, minimize
 from sklearn.linear_model import LinearRegression
 
@@ -133,7 +145,7 @@ def test_torch_layer_trained_to_stationarity(seed, gamma):
 @pytest.mark.parametrize("eps", [0.0, 1e-3])
 @pytest.mark.parametrize("gamma", [0.5, 3.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_torch_free_constrained_minimizer_of_scipy(seed, gamma, eps):
+def test_property_minimizer_is_that_of_scipy_under_the_constraint(seed, gamma, eps):
     """An optimizer that knows the constraint and not the theorem."""
     case = problem(seed, "well")
     moments = case.moments
@@ -155,7 +167,7 @@ def test_torch_free_constrained_minimizer_of_scipy(seed, gamma, eps):
         jac=lambda y: scale * (cov @ (scale * y) - cross) / total,
         method="SLSQP",
         constraints=[constraint],
-        options=dict(ftol=1e-16, maxiter=500),
+        options={"ftol": 1e-16, "maxiter": 500},
     )
     fit = least_squares(moments, gamma, eps)
     same(scale * found.x, fit.weights, rtol=1e-5)

@@ -100,7 +100,7 @@ def test_exact_weight_normalization_is_the_constraint_with_the_identity():
         v = gamma * w / root(w @ w)
         same(effective_weights(w, gamma, np.eye(source.d)), v)
         grad_v = source.vector()
-        grad_w = derivative(lambda w: (gamma * w / root((w**2).sum())) @ grad_v, w)
+        grad_w = gamma * derivative(lambda w, g=grad_v: (w / root((w**2).sum())) @ g, w)
         same(gamma / root(w @ w) * (grad_v - (v @ grad_v) / gamma**2 * v), grad_w)
 
 
@@ -173,7 +173,7 @@ def test_property_unit_of_measurement(case, scale, gamma):
     d = len(case.s)
     size = gamma * case.explained_std
     before, after = least_squares(case.moments, size), least_squares(transformed(case.moments, scale * np.eye(d), 1.0), size)
-    same(1 + after.rate, 1 + before.rate)
+    same(1 + after.rate, 1 + before.rate, case.tolerance)
     same(after.weights, before.weights / scale, 1e-9 if case.tolerance < 1e-9 else 1e-7)
     # alpha cancels where gamma = R sigma_t: its own size there is (1 + lambda) v'Sigma v / |v|^2
     shift = size**2 / (before.weights @ before.weights)
@@ -198,8 +198,8 @@ BROKEN = {
 }
 BROKEN_SCALES = {
     "lambda takes no factor": lambda state: state.rate,
-    "alpha with |v| for |v|^2": lambda state: state.l2_rate**2 * (state.v @ state.v),
-    "alpha over lambda squared": lambda state: state.l2_rate**2 / state.rate,
+    "alpha without |v|^2": lambda state: state.l2_rate * (state.v @ state.v),
+    "alpha squared": lambda state: state.l2_rate**2,
 }
 
 
@@ -219,7 +219,9 @@ def test_control_what_scales_otherwise_is_caught(name):
 
 def test_control_weights_must_move_along():
     """Keeping w while the inputs move is another unit."""
+    case = net(1)
+    before = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    stretched = case.inputs * torch.linspace(0.5, 2.0, case.inputs.shape[1], dtype=torch.float64)
+    after = measure(case.layers, [(stretched, case.labels)], case.loss_fn)
     with pytest.raises(AssertionError):
-        for case in CASES:
-            stayed = ExactState(case.X @ case.A.T, case.t, case.before.w, case.before.gamma, Rational(0).number(), 0)
-            same(stayed.rate, case.before.rate)
+        same(after.rate, before.rate)

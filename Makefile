@@ -1,0 +1,35 @@
+# `make` alone prints this list.
+PYTHON ?= python3
+PROFILE ?= quick
+ENV := .venv
+RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
+
+.PHONY: help book test data lab clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@echo "  make book PROFILE=paper: all of MNIST; PROFILE=smoke: seconds a chapter"
+
+book: $(ENV)/complete  ## execute the chapters that changed, build the site, say where it is
+	$(RUN) -m publish book --profile $(PROFILE)
+
+test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
+	$(RUN) -m pytest
+
+data: $(ENV)/complete  ## fetch all of MNIST into BNLIB_DATA, or the cache
+	$(RUN) -c "from bnlib import data; print('MNIST is in', data.download())"
+
+lab: $(ENV)/complete  ## open the chapters in JupyterLab, paired with notebooks
+	$(ENV)/bin/jupytext --sync book/[0-9]*.py
+	$(ENV)/bin/jupyter lab book
+
+clean:  ## remove what was built, but not the environment
+	rm -rf _build node_modules book/*.ipynb
+
+# the file `complete` is written last: an interrupted installation starts over
+$(ENV)/complete: requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f'Python {v.major}.{v.minor} is too old: 3.11 is needed, make PYTHON=python3.11')"
+	$(PYTHON) -m venv --clear $(ENV)
+	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	touch $@

@@ -1,0 +1,247 @@
+"""The meter leaves a model as it found it, and knows what it can measure."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from instances import net, same
+from torch import nn
+
+from bnlib.meter import COLUMNS, measure
+from bnlib.models import network
+
+
+def batch(rows=32, inputs=5, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, inputs, generator=generator), torch.randint(classes, (rows,), generator=generator)
+
+
+cross_entropy = nn.functional.cross_entropy
+
+
+def snapshot(model):
+    return copy.deepcopy(model.state_dict()), [module.training for module in model.modules()], torch.get_rng_state()
+
+
+def assert_as_found(model, before):
+    state, modes, rng_state = before
+    assert model.state_dict().keys() == state.keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), rng_state)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def mixed_model():
+    model = network((5, 6, 4, 3), normalize_output=True)
+    model.append(nn.Dropout(0.5))
+    model(batch()[0])  # running statistics and a counter that are not the initial ones
+    model.eval()
+    model[4].train()  # a mixture of modes
+    return model
+
+
+def test_model_is_left_exactly_as_found():
+    model = mixed_model()
+    parameters = {name: id(parameter) for name, parameter in model.named_parameters()}
+    before = snapshot(model)
+    measure(model, [batch(), batch(seed=1)], cross_entropy)
+    assert_as_found(model, before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert {name: id(parameter) for name, parameter in model.named_parameters()} == parameters
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_existing_gradients_are_kept():
+    model = mixed_model()
+    cross_entropy(model(batch()[0]), batch()[1]).backward()
+    grads = [parameter.grad.clone() for parameter in model.parameters()]
+    measure(model, [batch(seed=2)], cross_entropy)
+    assert all(torch.equal(parameter.grad, grad) for parameter, grad in zip(model.parameters(), grads))
+
+
+@pytest.mark.parametrize("failure", ["loss", "empty", "one row"])
+def test_model_is_left_as_found_when_something_fails(failure):
+    model = mixed_model()
+    before = snapshot(model)
+
+    def broken_loss(output, labels):
+        raise RuntimeError("loss")
+
+    batches = {"loss": [batch()], "empty": [], "one row": [batch(), batch(rows=1)]}[failure]
+    with pytest.raises((RuntimeError, ValueError)):
+        measure(model, batches, broken_loss if failure == "loss" else cross_entropy)
+    assert_as_found(model, before)
+
+
+def test_measuring_twice_is_the_same_and_works_without_grad():
+    model = mixed_model()
+    first = measure(model, [batch()], lambda output, labels: output.square().mean())
+    with torch.no_grad():
+        second = measure(network((5, 4, 3)), [batch()], cross_entropy)
+    assert np.isfinite(second.rate).all()
+    model[-1].p = 0.0
+    third, fourth = (measure(model, [batch()], cross_entropy) for _ in range(2))
+    assert (third.rate == fourth.rate).all()
+    assert (third.l2_rate == fourth.l2_rate).all()
+    assert first.rate.shape == third.rate.shape
+
+
+def test_in_place_activation_changes_nothing():
+    outside, inside = net(4, activation=nn.ReLU), net(4, activation=nn.ReLU)
+    for layer in inside.layers:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = True
+    reports = [measure(case.layers, [(case.inputs, case.labels)], case.loss_fn) for case in (outside, inside)]
+    assert (reports[0].rate == reports[1].rate).all()
+    assert (reports[0].l2_rate == reports[1].l2_rate).all()
+
+
+def test_affine_false_is_gamma_one():
+    case = net(5, depth=2)
+    for position in case.pairs:
+        norm = case.layers[position + 1]
+        nn.init.ones_(norm.weight)
+        nn.init.zeros_(norm.bias)
+    with_affine = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    for position in case.pairs:
+        case.layers[position + 1] = nn.BatchNorm1d(case.layers[position + 1].num_features, affine=False).double()
+    without = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    for name in COLUMNS[1:]:
+        same(getattr(without, name), getattr(with_affine, name), rtol=1e-13)
+
+
+@pytest.mark.parametrize("frozen", ["gamma", "everything", "everything but the read-out"])
+def test_frozen_parameters_are_measured_all_the_same(frozen):
+    case = net(6, depth=2)
+    free = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    for name, parameter in case.layers.named_parameters():
+        norms = isinstance(case.layers[int(name.split(".")[0])], nn.BatchNorm1d)
+        last = name.startswith(f"{len(case.layers) - 1}.")
+        parameter.requires_grad_(not (norms if frozen == "gamma" else frozen == "everything" or not last))
+    report = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    same(report.rate, free.rate, rtol=1e-14)
+    same(report.l2_rate, free.l2_rate, rtol=1e-14)
+
+
+def test_inputs_that_require_grad_keep_none():
+    inputs, labels = batch()
+    inputs.requires_grad_()
+    measure(network((5, 4, 3)), [(inputs, labels)], cross_entropy)
+    assert inputs.grad is None
+
+
+class Nested(nn.Module):
+    """Pairs inside submodules, run in another order than they are registered; the layers between are not pairs."""
+
+    def __init__(self):
+        super().__init__()
+        self.tail = nn.ModuleDict({"norm": nn.BatchNorm1d(3), "linear": nn.Linear(4, 3)})
+        self.head = nn.Sequential(nn.Sequential(nn.Linear(5, 4)), nn.BatchNorm1d(4))
+        self.middle = nn.Linear(4, 4)
+        self.after_activation = nn.BatchNorm1d(4)
+        self.first = nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        h = torch.tanh(self.head(self.first(x)))
+        h = self.after_activation(torch.relu(self.middle(h)))
+        return self.tail["norm"](self.tail["linear"](h))
+
+
+def test_nested_modules_and_only_direct_pairs():
+    report = measure(Nested(), [batch()], cross_entropy)
+    assert report.layer == ("head.0.0",) * 4 + ("tail.linear",) * 3
+    assert report.channel.tolist() == [0, 1, 2, 3, 0, 1, 2]
+
+
+def test_gamma_zero_is_nan_and_the_others_are_not():
+    model = network((5, 4, 3))
+    model[1].weight.data[2] = 0.0
+    report = measure(model, [batch()], cross_entropy)
+    assert np.isnan(report.rate).tolist() == [False, False, True, False]
+    assert np.isnan(report.l2_rate).tolist() == [False, False, True, False]
+    assert report.gamma[2] == 0
+
+
+def test_zero_weights_have_a_rate_and_no_l2_rate():
+    model = network((5, 4, 3))
+    model[0].weight.data[1] = 0.0
+    report = measure(model, [batch()], cross_entropy)
+    assert np.isnan(report.l2_rate).tolist() == [False, True, False, False]
+    assert report.rate[1] == 0
+    assert report.weight_norm[1] == 0
+    assert report.batch_var[1] == pytest.approx(0.0, abs=1e-20)
+
+
+def test_average_over_batches_is_weighted_by_their_lengths():
+    model = network((5, 4, 3)).double()
+    batches = [(inputs.double(), labels) for inputs, labels in (batch(8), batch(24, seed=1), batch(2, seed=2))]
+    alone = [measure(model, [each], cross_entropy) for each in batches]
+    together = measure(model, iter(batches), cross_entropy)
+    for name in COLUMNS[2:]:
+        mean = np.average([getattr(report, name) for report in alone], axis=0, weights=[8, 24, 2])
+        same(getattr(together, name), mean, rtol=1e-13)
+
+
+def test_rate_of_float32_model_is_that_of_float64():
+    single = network((5, 8, 3), seed=3)
+    double = copy.deepcopy(single).double()
+    inputs, labels = batch()
+    report, exact = (measure(model, [(x, labels)], cross_entropy) for model, x in ((single, inputs), (double, inputs.double())))
+    same(report.rate, exact.rate, rtol=1e-5)
+    same(report.l2_rate, exact.l2_rate, rtol=1e-5)
+    assert report.rate.dtype == np.float64
+
+
+def test_frame_has_one_row_a_channel():
+    frame = measure(network((5, 6, 4, 3), normalize_output=True), [batch()], cross_entropy).to_frame()
+    assert tuple(frame.columns) == COLUMNS
+    assert frame.groupby("layer", sort=False).size().to_dict() == {"0": 6, "3": 4, "6": 3}
+    assert frame.notna().all(axis=None)
+
+
+def test_no_running_statistics_and_cumulative_average():
+    for options in ({"track_running_stats": False}, {"momentum": None}):
+        model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, **options), nn.ReLU(), nn.Linear(4, 3))
+        before = snapshot(model)
+        assert np.isfinite(measure(model, [batch()], cross_entropy).rate).all()
+        assert_as_found(model, before)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(5, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.norm(self.linear(self.norm(self.linear(x))))
+
+
+class Sequence(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(5, 4), nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.norm(self.linear(x[:, None].expand(-1, 3, -1))).mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    "model, batches, message",
+    [
+        (network((5, 4, 3), normalization="none"), [batch()], r"model \(Sequential\) has no Linear .* BatchNorm1d"),
+        (nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.BatchNorm1d(4)), [batch()], "nothing to measure"),
+        (network((5, 4, 3)), [], r"batches is empty; give at least one \(inputs, targets\)"),
+        (network((5, 4, 3)), [batch(rows=1)], r"batches holds a batch of 1 row\(s\); .* at least 2"),
+        (Twice(), [batch()], "model runs layer 'linear' more than once"),
+        (Sequence(), [batch()], r"'linear' with output of shape \(32, 3, 4\); it must be \(batch, channels\)"),
+    ],
+    ids=["none", "activation between", "no batch", "one row", "shared layer", "three dimensions"],
+)
+def test_what_cannot_be_measured_is_refused(model, batches, message):
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=message):
+        measure(model, batches, cross_entropy)
+    assert_as_found(model, before)

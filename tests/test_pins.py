@@ -1,0 +1,56 @@
+"""One place for versions: whoever needs one reads it there."""
+
+import json
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from sphinxcontrib import katex
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pins():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in lines), lines
+    return dict(line.split("==") for line in lines)
+
+
+def test_what_is_installed_is_what_is_pinned():
+    wrong = {name: pin for name, pin in pins().items() if version(name).split("+")[0] != pin}
+    assert not wrong
+
+
+def test_the_library_needs_nothing_that_is_not_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) <= set(pins())
+
+
+def test_environment_yml_reads_the_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert "-r requirements.txt" in pip["pip"]
+
+
+def test_nothing_else_pins_a_python_package():
+    files = [
+        ROOT / "Makefile",
+        ROOT / "environment.yml",
+        ROOT / ".ci" / "run",
+        *(ROOT / ".github" / "workflows").iterdir(),
+    ]
+    for path in files:
+        assert not re.search(r"[a-z]==[0-9]", path.read_text()), path
+
+
+def test_npm_packages_are_exact_and_locked_without_addresses():
+    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    for name, pin in wanted.items():
+        assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", pin)
+        assert lock["packages"][f"node_modules/{name}"]["version"] == pin
+    assert "resolved" not in (ROOT / "package-lock.json").read_text()
+    assert wanted["katex"] == katex.katex_version

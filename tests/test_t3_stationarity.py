@@ -1,0 +1,258 @@
+"""T3: at a stationary point the rate is the Lagrange multiplier and the price of output variance."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from instances import PROPERTY, SEEDS, Rational, correlated, derivative, ellipsoid, gammas, problems, root, same, solve
+
+from bnlib.theory import effective_weights, least_squares, rate
+
+
+class StationaryCase:
+    """A quadratic loss 1/2 v'H v - c'v whose stationary point on the ellipsoid is known: c = (H + lambda Sigma) v."""
+
+    def __init__(self, seed):
+        source = Rational(seed)
+        A, B = source.invertible(), source.matrix()
+        self.cov, self.hessian = A @ A.T, B @ B.T
+        y = source.of_rational_norm()
+        self.gamma, self.v = root(y @ y), solve(A.T, y)
+        self.multiplier = source.number()
+        self.linear = self.hessian @ self.v + self.multiplier * (self.cov @ self.v)
+        self.w = source.positive() * self.v
+        self.grad_v = self.hessian @ self.v - self.linear
+
+    def loss(self, v):
+        return (v @ self.hessian @ v) / 2 - self.linear @ v
+
+    def normalized_loss(self, w, gamma):
+        return self.loss(w * gamma / root(w @ self.cov @ w))
+
+    def price(self):
+        """Derivative in gamma of the loss at the stationary point that moves with gamma, from the bordered system."""
+        d = len(self.v)
+        bordered = np.zeros((d + 1, d + 1), dtype=object)
+        bordered[:d, :d] = self.hessian + self.multiplier * self.cov
+        bordered[:d, d] = bordered[d, :d] = self.cov @ self.v
+        velocity = solve(bordered, np.array([0] * d + [self.gamma]))[:d]
+        return self.grad_v @ velocity
+
+
+CASES = [StationaryCase(seed) for seed in SEEDS]
+
+
+def exact_rate(v, grad_v, gamma):
+    return -(v @ grad_v) / gamma**2
+
+
+def assert_multiplier(candidate, case):
+    multiplier = candidate(case.v, case.grad_v, case.gamma)
+    same(multiplier, case.multiplier)
+    same(multiplier * (case.cov @ case.v), -case.grad_v)
+    same(case.gamma * multiplier, -case.price())
+
+
+@pytest.mark.parametrize("candidate", [exact_rate, rate], ids=["fractions", "bnlib"])
+def test_exact_multiplier_and_shadow_price(candidate):
+    for case in CASES:
+        assert_multiplier(candidate, case)
+
+
+def test_exact_stationary_on_the_ellipsoid_is_stationary_for_the_raw_weights():
+    for case in CASES:
+        gradient = derivative(lambda w, case=case: case.normalized_loss(w, case.gamma), case.w)
+        same(gradient, 0 * gradient)
+        same(derivative(lambda gamma, case=case: case.normalized_loss(case.w, gamma), case.gamma), -case.gamma * case.multiplier)
+
+
+def test_exact_convex_and_nonnegative_rate_is_a_global_minimum_without_normalization():
+    """Penalized loss at u less that at v is 1/2 (u - v)'(H + lambda Sigma)(u - v), for every u."""
+    checked = 0
+    for seed, case in zip(SEEDS, CASES):
+        source = Rational(seed + 300)
+        source.d = len(case.v)
+        move = source.vector()
+        penalized = [case.loss(u) + case.multiplier / 2 * (u @ case.cov @ u) for u in (case.v + move, case.v)]
+        same(penalized[0] - penalized[1], move @ (case.hessian + case.multiplier * case.cov) @ move / 2)
+        if case.multiplier >= 0:
+            checked += 1
+            assert penalized[0] >= penalized[1]
+    assert checked > 20
+
+
+def test_exact_decay_on_gamma_is_the_rate():
+    """Least squares: min J + (a/2) gamma^2 is least at gamma = R sigma_t / (1 + a), where lambda = a; a = 0: learned gamma."""
+    for seed in SEEDS:
+        case, source = ellipsoid(seed), Rational(seed)
+        for a in (0, source.positive()):
+            best = case.explained_std / (1 + a)
+
+            def total(gamma, case=case, a=a):
+                return (case.target_var - gamma * case.explained_std * 2 + gamma**2 * (1 + a)) / 2
+
+            assert derivative(total, best) == 0
+            fit = least_squares(case.moments, best)
+            assert abs(fit.rate - float(a)) < 1e-10 * (1 + float(a))
+            price = derivative(lambda gamma, case=case: (case.target_var - gamma * case.explained_std * 2 + gamma**2) / 2, best)
+            same(price, -best * a)
+
+
+def minimized(parameters, loss):
+    """Minimize by torch's L-BFGS in float64, and return the loss."""
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=2000, max_eval=4000, tolerance_grad=1e-11, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return loss().item()
+
+
+class SoftmaxReadout:
+    """A softmax read-out with batch normalization on overlapping classes, trained to stationarity."""
+
+    def __init__(self, seed, gamma=None, decay=0.0, eps=1e-30):
+        rng = np.random.default_rng(seed)
+        X = correlated(rng, 90, 3)
+        self.inputs = torch.from_numpy(X)
+        self.labels = torch.from_numpy((X @ rng.standard_normal((3, 3)) + 3 * rng.gumbel(size=(90, 3))).argmax(axis=1))
+        self.cov = np.cov(X.T, bias=True)
+        self.w = torch.from_numpy(rng.standard_normal((3, 3))).requires_grad_()
+        self.norm = torch.nn.BatchNorm1d(3, eps=eps).double()
+        self.decay = decay
+        if gamma is not None:
+            self.norm.weight.requires_grad_(False).fill_(gamma)
+        parameters = [self.w, *(p for p in self.norm.parameters() if p.requires_grad)]
+        self.minimum = minimized(parameters, lambda: self.loss() + self.decay / 2 * self.norm.weight.square().sum())
+        self.gamma = self.norm.weight.detach().numpy()
+        self.v = effective_weights(self.w.detach().numpy(), self.gamma, self.cov, eps)
+        self.grad_v = self.folded_gradient()
+        self.rates = rate(self.v, self.grad_v, self.gamma)
+
+    def loss(self):
+        return torch.nn.functional.cross_entropy(self.norm(self.inputs @ self.w.T), self.labels)
+
+    def folded_loss(self, v, b):
+        return torch.nn.functional.cross_entropy((self.inputs - self.inputs.mean(dim=0)) @ v.T + b, self.labels)
+
+    def folded_gradient(self):
+        v = torch.from_numpy(self.v).requires_grad_()
+        return torch.autograd.grad(self.folded_loss(v, self.norm.bias.detach()), v)[0].numpy()
+
+    def without_normalization(self, rates):
+        """The minimizer of the BN-free loss plus (lambda/2) v'Sigma v, started elsewhere."""
+        v, b = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True), torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        cov, rates = torch.from_numpy(self.cov), torch.from_numpy(rates)
+        minimized([v, b], lambda: self.folded_loss(v, b) + (rates / 2 * torch.einsum("ki,ij,kj->k", v, cov, v)).sum())
+        return v.detach().numpy(), (b - b.mean()).detach().numpy()
+
+
+@pytest.mark.parametrize("gamma", [0.2, -0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_torch_softmax_keeps_its_network_when_normalization_is_removed(seed, gamma):
+    readout = SoftmaxReadout(seed, gamma)
+    assert (readout.rates > 0).all()
+    same(readout.grad_v, -readout.rates[:, None] * readout.v @ readout.cov, rtol=1e-6)
+    v, b = readout.without_normalization(readout.rates)
+    beta = readout.norm.bias.detach().numpy()
+    same(v, readout.v, rtol=1e-6)
+    same(b, beta - beta.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_torch_softmax_shadow_price(seed):
+    """d(min J)/d gamma, all three scales moved together, by a central difference of two trainings."""
+    step = 1e-3
+    low, high = (SoftmaxReadout(seed, 0.3 + shift).minimum for shift in (-step, step))
+    same((high - low) / (2 * step), -0.3 * SoftmaxReadout(seed, 0.3).rates.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02, 0.1])
+def test_torch_softmax_learned_gamma(decay):
+    """Learned gamma: lambda = 0 in every unit; with decay a on gamma: lambda = a."""
+    readout = SoftmaxReadout(0, decay=decay)
+    assert np.abs(readout.rates - decay).max() < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_torch_softmax_eps_inequality(seed):
+    """eps > 0 and gamma large enough: the free minimizer lies inside the ellipsoid, BN finds it, and lambda = 0."""
+    readout = SoftmaxReadout(seed, gamma=8.0, eps=0.1)
+    assert np.abs(readout.rates).max() < 1e-7
+    assert (np.einsum("ki,ij,kj->k", readout.v, readout.cov, readout.v) < 64).all()
+    free, b = readout.without_normalization(np.zeros(3))
+    beta = readout.norm.bias.detach().numpy()
+    same(readout.v - readout.v.mean(axis=0), free - free.mean(axis=0), rtol=1e-5)
+    same(beta - beta.mean(), b, rtol=1e-5)
+
+
+@PROPERTY
+@given(problems(), gammas, st.integers(0, 2**32 - 1))
+def test_property_penalized_minimum_is_global(case, gamma, seed):
+    moments = case.moments
+    size = min(abs(gamma), 1.0) * case.explained_std
+    fit = least_squares(moments, size)
+
+    def penalized(v):
+        return (moments.target_var - 2 * v @ moments.cross + (1 + fit.rate) * v @ moments.cov @ v) / 2
+
+    assert fit.rate >= -case.tolerance
+    moves = np.random.default_rng(seed).standard_normal((5, len(case.s))) * np.linalg.norm(fit.weights)
+    rounding = 1e-8 * moments.target_var
+    assert all(penalized(fit.weights + move) >= penalized(fit.weights) - rounding for move in moves)
+    same(rate(fit.weights, moments.cov @ fit.weights - moments.cross, size) + 1, fit.rate + 1, case.tolerance)
+
+
+@PROPERTY
+@given(problems(), st.floats(0.05, 20.0))
+def test_property_shadow_price(case, gamma):
+    size, step = gamma * case.explained_std, 1e-4 * case.explained_std
+    low, high = (least_squares(case.moments, size + shift).loss for shift in (-step, step))
+    assert abs((high - low) / (2 * step) + size * least_squares(case.moments, size).rate) < 1e-5 * (1 + gamma) * case.explained_std
+
+
+BROKEN = {
+    "sign flipped": lambda v, g, gamma: (v @ g) / gamma**2,
+    "square on gamma dropped": lambda v, g, gamma: -(v @ g) / gamma,
+    "gamma inverted": lambda v, g, gamma: -(v @ g) * gamma**2,
+    "|v|^2 for gamma^2": lambda v, g, gamma: -(v @ g) / (v @ v),
+    "one added": lambda v, g, gamma: 1 - (v @ g) / gamma**2,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_control_broken_multiplier_is_caught(name):
+    with pytest.raises(AssertionError):
+        for case in CASES:
+            assert_multiplier(BROKEN[name], case)
+
+
+def test_control_away_from_stationarity_the_gradient_does_not_vanish():
+    """The rate exists at every step; grad L + lambda Sigma v = 0 is for stationary points alone."""
+    case = CASES[4]
+    elsewhere = case.v + np.array([1, 0, 0, 0, 0])
+    grad_v = case.hessian @ elsewhere - case.linear
+    with pytest.raises(AssertionError):
+        same(exact_rate(elsewhere, grad_v, root((elsewhere @ case.cov @ elsewhere) ** 2)) * (case.cov @ elsewhere), -grad_v)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.9, 1.1])
+def test_control_another_rate_gives_another_network(factor):
+    readout = SoftmaxReadout(0, 0.2)
+    with pytest.raises(AssertionError):
+        same(readout.without_normalization(np.abs(factor) * readout.rates)[0] * np.sign(factor), readout.v, rtol=1e-2)
+
+
+def test_control_weight_decay_for_the_weighted_penalty_is_caught():
+    """alpha v has the right pull along v and not across it."""
+    readout = SoftmaxReadout(0, 0.2)
+    alpha = -(readout.v * readout.grad_v).sum(axis=1) / (readout.v**2).sum(axis=1)
+    with pytest.raises(AssertionError):
+        same(readout.grad_v, -alpha[:, None] * readout.v, rtol=1e-2)
