@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from bnlib.display import show
-from bnlib.validation import choice, finite_array
+from bnlib.validation import choice, finite_array, nonnegative
 
 KINDS = ("exact", "numeric", "empirical")
 RELATIONS = ("equal", "above", "below")
@@ -38,7 +38,7 @@ class Check:
     measured, predicted : float or None
         None for arrays, of which `difference` says enough.
     difference : float
-        |measured - predicted|, relative to |predicted| where that is not 0; norms for arrays.
+        The distance of measured and predicted, relative to predicted where that is not 0; norms for arrays.
     tolerance : float
     low, high : float or None
         95 % interval of the mean of `measured`, where there are repetitions.
@@ -154,6 +154,7 @@ def compare(claim, statement, measured, predicted, kind="numeric", relation="equ
     """
     choice("kind", kind, KINDS)
     choice("relation", relation, RELATIONS)
+    nonnegative("tolerance", tolerance)
     if kind != "empirical" and relation != "equal":
         raise ValueError(f"relation = {relation!r} is for empirical claims; a {kind} claim is 'equal'")
     low = high = None
@@ -167,10 +168,11 @@ def compare(claim, statement, measured, predicted, kind="numeric", relation="equ
         verdict = _empirical_verdict(low, high, target, relation, tolerance)
         low, high = (low, high) if repetitions > 1 else (None, None)
     else:
-        equal = bool(np.all(np.asarray(measured == predicted)))
         value, target = np.asarray(measured, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
         if value.shape != target.shape:
             raise ValueError(f"measured has shape {value.shape}; it must be that of predicted, {target.shape}")
+        # as objects, so that fractions are compared as fractions
+        equal = bool(np.all(np.asarray(measured, dtype=object) == np.asarray(predicted, dtype=object)))
         difference = 0.0 if equal else _relative(value, target)
         verdict = "holds" if (equal if kind == "exact" else difference <= tolerance) else "fails"
     scalar = np.ndim(value) == 0

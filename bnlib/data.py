@@ -205,10 +205,16 @@ def _load_embedded():
 def _stratified(labels, held_out_share):
     """Row numbers of two parts, shuffled, the same share of every class held out."""
     rng = np.random.default_rng(SPLIT_SEED)
+    classes, sizes = np.unique(labels, return_counts=True)
+    shares = sizes * held_out_share
+    # whole rows a class, the ones left over to the largest remainders: the total is exact
+    left_over = round(shares.sum()) - int(np.floor(shares).sum())
+    extra = np.isin(np.arange(len(classes)), np.argsort(np.floor(shares) - shares, kind="stable")[:left_over])
+    cuts = dict(zip(classes, np.floor(shares).astype(int) + extra))
     kept, held_out = [], []
-    for label in np.unique(labels):
+    for label in classes:
         rows = rng.permutation(np.flatnonzero(labels == label))
-        cut = round(len(rows) * held_out_share)
+        cut = cuts[label]
         held_out.append(rows[:cut])
         kept.append(rows[cut:])
     return rng.permutation(np.concatenate(kept)), rng.permutation(np.concatenate(held_out))

@@ -2,7 +2,7 @@
 
 Theorem T2 holds at every step, for every loss and every batch, and T8 at every depth: the rate of a
 unit is lambda = -(dJ/dgamma) / gamma, and its L2-equivalent is
-alpha = -(dJ/dgamma) (q + eps) / (gamma |w|^2) with q the variance of its pre-activation. One backward
+alpha = -(dJ/dgamma) (q + eps) / (gamma norm(w)^2) with q the variance of its pre-activation. One backward
 pass in training mode gives both; no covariance matrix is needed.
 """
 
@@ -28,13 +28,13 @@ class Report:
     channel : ndarray of int
         Unit within the layer.
     gamma, weight_norm, batch_var : ndarray
-        gamma; |w|; q, the biased variance of the pre-activation over a batch.
+        gamma; the norm of w; q, the biased variance of the pre-activation over a batch.
     rate : ndarray
         lambda, the multiplier of (1/2) v'Sigma v. NaN where gamma is 0.
     l2_rate : ndarray
         alpha, in units of ``weight_decay``. NaN where gamma or w is 0.
     effective_norm : ndarray
-        |v| = |gamma| |w| / sqrt(q + eps).
+        The norm of v = gamma w / sqrt(q + eps).
     """
 
     layer: tuple
@@ -60,7 +60,7 @@ class Report:
 
         ``rate`` is the mean over channels. ``l2_rate`` is the one ``weight_decay`` for the whole
         layer with the same total pull along the effective weights: the sum of lambda gamma^2 over
-        the sum of |v|^2. Channels without a rate are left out.
+        the sum of norm(v)^2. Channels without a rate are left out.
 
         Returns
         -------
@@ -112,7 +112,13 @@ def measure(model, batches, loss_fn):
         for inputs, targets in batches:
             if len(inputs) < 2:
                 raise ValueError(f"batches holds a batch of {len(inputs)} row(s); a batch variance needs at least 2")
-            for name, measured in _measure_batch(model, inputs, targets, loss_fn).items():
+            found = _measure_batch(model, inputs, targets, loss_fn)
+            if totals and found.keys() != totals.keys():
+                raise ValueError(
+                    f"model measured {', '.join(found)} in one batch and {', '.join(totals)} before; "
+                    "every batch must go through the same layers"
+                )
+            for name, measured in found.items():
                 total = totals.setdefault(name, np.zeros((6, measured.shape[1])))
                 total += len(inputs) * measured
             rows += len(inputs)
@@ -148,7 +154,8 @@ def _measure_batch(model, inputs, targets, loss_fn):
         with torch.no_grad():
             z, grad, w = z.double(), grad.double(), linear.weight.double()
             gamma = torch.ones_like(z[0]) if batch_norm.weight is None else batch_norm.weight.double()
-            variance = z.var(dim=0, unbiased=False) + batch_norm.eps  # q + eps
+            q = z.var(dim=0, unbiased=False)
+            variance = q + batch_norm.eps
             normalized = (z - z.mean(dim=0)) * variance.rsqrt()
             gamma_grad = (grad * normalized).sum(dim=0)  # dJ/dgamma, also where gamma is frozen
             rate = torch.where(gamma == 0, torch.nan, -gamma_grad / gamma)
@@ -156,7 +163,7 @@ def _measure_batch(model, inputs, targets, loss_fn):
             l2_rate = torch.where(norm_squared == 0, torch.nan, rate * variance / norm_squared)
             weight_norm = norm_squared.sqrt()
             effective_norm = gamma.abs() * weight_norm * variance.rsqrt()
-            row = torch.stack([gamma, weight_norm, variance - batch_norm.eps, rate, l2_rate, effective_norm])
+            row = torch.stack([gamma, weight_norm, q, rate, l2_rate, effective_norm])
         measured[name] = row.cpu().numpy()
     return measured
 
@@ -164,18 +171,21 @@ def _measure_batch(model, inputs, targets, loss_fn):
 @contextmanager
 def _recording_pairs(model, pairs):
     """Fill `pairs` with name: (linear, batch_norm, pre-activation, output) during a forward pass."""
-    made_by = []  # (tensor, name, linear): tensors are kept alive, so that identity means identity
+    # (tensor, its version, name, linear): tensors are kept alive, so that identity means identity, and
+    # the version tells whether an in-place activation has been there since
+    made_by = []
     handles = []
 
     def after_linear(name):
         def hook(linear, _, output):
-            made_by.append((output, name, linear))
+            made_by.append((output, output._version, name, linear))
 
         return hook
 
-    def after_batch_norm(batch_norm, arguments, output):
-        for tensor, name, linear in made_by:
-            if tensor is arguments[0]:
+    def after_batch_norm(batch_norm, arguments, keywords, output):
+        normalized = arguments[0] if arguments else keywords["input"]
+        for tensor, version, name, linear in made_by:
+            if tensor is normalized and tensor._version == version:
                 if name in pairs:
                     raise ValueError(
                         f"model runs layer {name!r} more than once a forward pass; its rate is not one number"
@@ -194,7 +204,7 @@ def _recording_pairs(model, pairs):
         if isinstance(module, nn.Linear):
             handles.append(module.register_forward_hook(after_linear(name)))
         elif isinstance(module, nn.BatchNorm1d):
-            handles.append(module.register_forward_hook(after_batch_norm))
+            handles.append(module.register_forward_hook(after_batch_norm, with_kwargs=True))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from bnlib.validation import choice
 NORMALIZATIONS = ("batch", "none")
 
 
-def network(widths, normalization="batch", normalize_output=False, gamma=None, eps=1e-5, seed=0):
+def network(widths, normalization="batch", normalize_output=False, gamma=None, eps=1e-5, seed=0, dtype=torch.float32):
     """A multilayer perceptron: Linear, normalization, ReLU, …, Linear.
 
     Parameters
@@ -28,11 +28,13 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     seed : int
         Of the initial weights: networks that share widths and seed share them, whatever their
         normalization.
+    dtype : torch.dtype
+        Of parameters and statistics; the initial weights are those of float32.
 
     Returns
     -------
     torch.nn.Sequential
-        In training mode, float32.
+        In training mode.
 
     Raises
     ------
@@ -68,14 +70,14 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
                 linear.bias = None  # batch normalization subtracts it again
             layers.append(linear)
             if normalized:
-                layers.append(_batch_norm(outputs, gamma, eps))
+                layers.append(_batch_norm(outputs, gamma, eps, dtype))
             if not is_output:
                 layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers).to(dtype)
 
 
-def _batch_norm(units, gamma, eps):
-    layer = nn.BatchNorm1d(units, eps=eps)
+def _batch_norm(units, gamma, eps, dtype):
+    layer = nn.BatchNorm1d(units, eps=eps, dtype=dtype)  # at once: a gamma rounded to float32 stays rounded
     if gamma is not None:
         layer.weight.data.fill_(gamma)
         layer.weight.requires_grad_(False)

@@ -26,8 +26,9 @@ class Moments:
     Raises
     ------
     ValueError
-        If shapes disagree, a value is not finite, `cov` is not symmetric or not positive
-        semidefinite, or no random variables can have these moments.
+        If shapes disagree, a value is not finite or `cov` is not symmetric. What takes an
+        eigendecomposition to see (`cov` is indefinite, no random variables can have these moments) is
+        said where one is first needed.
 
     Notes
     -----
@@ -177,7 +178,9 @@ class Moments:
 
     @cached_property
     def spectrum(self):
-        """Eigenvalues s_i (d,), ascending, numerically zero ones set to 0, and eigenvectors u_i as columns (d, d)."""
+        """The eigenvalues s_i as an array (d,), ascending, numerically zero ones set to 0, and the eigenvectors
+        u_i as columns of an array (d, d).
+        """
         s, U = semidefinite_spectrum("cov", self.cov)
         null = U[:, s == 0].T @ self.cross
         scale = np.sqrt(s.max(initial=0.0) * self.target_var)
@@ -190,7 +193,7 @@ class Moments:
 
     @cached_property
     def shares(self):
-        """R_i^2 = (u_i'c)^2 / (s_i sigma_t^2), shape (d,) or (d, k): what direction i explains of the target."""
+        """What direction i explains of the target, R_i^2 = (u_i'c)^2 / (s_i sigma_t^2), as an array (d,) or (d, k)."""
         s, U = self.spectrum
         along = U.T @ self.cross
         s = s.reshape(-1, *[1] * (along.ndim - 1))
@@ -199,7 +202,7 @@ class Moments:
 
     @property
     def r_squared(self):
-        """R^2 = c'Sigma^+ c / sigma_t^2: the share of the target's variance that a linear fit explains."""
+        """The share of the target's variance that a linear fit explains, R^2 = c'Sigma^+ c / sigma_t^2."""
         r_squared = self.shares.sum(axis=0)
         if (r_squared > 1 + 1e-6).any():
             raise ValueError(

@@ -8,7 +8,7 @@ Everything here is NumPy in float64; gamma may be of either sign, since w absorb
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import poch
 
 from bnlib.moments import Moments
 from bnlib.validation import covariance, finite_array, nonnegative, nonzero
@@ -60,7 +60,7 @@ def effective_weights(w, gamma, cov, eps=0.0):
     array([1.2, 1.6])
     """
     w = finite_array("w", w, ndim=(1, 2))
-    gamma = nonzero("gamma", gamma)
+    gamma = _scale(gamma, w.shape[:-1])
     cov = covariance("cov", cov, dimension=w.shape[-1])
     variance = np.einsum("...i,ij,...j->...", w, cov, w) + nonnegative("eps", eps)
     if (variance <= 0).any():
@@ -100,11 +100,11 @@ def rate(v, grad_v, gamma):
     0.5
     """
     v, grad_v = _paired(v, grad_v)
-    return -np.einsum("...i,...i->...", v, grad_v) / nonzero("gamma", gamma) ** 2
+    return -np.einsum("...i,...i->...", v, grad_v) / _scale(gamma, v.shape[:-1]) ** 2
 
 
 def l2_equivalent_rate(v, grad_v):
-    """The same pull in units of ``weight_decay``: alpha = -v'grad_v L / |v|^2 (T2).
+    """The same pull in units of ``weight_decay``: alpha = -v'grad_v L / norm(v)^2 (T2).
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def l2_equivalent_rate(v, grad_v):
     Returns
     -------
     float or ndarray, shape (k,)
-        The rate alpha at which alpha v has the same component along v as lambda Sigma v. Units of
-        `weight_decay` in ``torch.optim.SGD``.
+        The rate alpha at which grad_v L + alpha v has no component along v, in units of
+        ``weight_decay`` in ``torch.optim.SGD``.
 
     Raises
     ------
@@ -147,7 +147,7 @@ class LeastSquaresFit:
     rate : float or ndarray, shape (k,)
         lambda: the fit minimizes L(v) + (lambda/2) v'Sigma v without batch normalization.
     l2_rate : float or ndarray, shape (k,)
-        alpha = lambda v'Sigma v / |v|^2, in units of ``weight_decay``.
+        alpha = lambda v'Sigma v / norm(v)^2, in units of ``weight_decay``.
     loss : float or ndarray, shape (k,)
         (1/2) E (t - b - v'x)^2 at the minimizer.
     """
@@ -168,9 +168,10 @@ def least_squares(moments, gamma, eps=0.0):
     gamma : float or array_like, shape (k,)
         Fixed scale, nonzero; one for each target where there are several.
     eps : float
-        0: the constraint is v'Sigma v = gamma^2 and 1 + lambda = R sigma_t / |gamma|.
-        Positive: it is v'Sigma v < gamma^2 and lambda = max(0, R sigma_t / |gamma| - 1), whatever
-        the size of eps.
+        0: the constraint is v'Sigma v = gamma^2 and 1 + lambda = R sigma_t / abs(gamma).
+        Positive: it is v'Sigma v < gamma^2 and lambda = max(0, R sigma_t / abs(gamma) - 1), whatever
+        the size of eps. Where that is R sigma_t / abs(gamma) - 1, the fit is the limit of ever longer
+        raw weights: no raw weights attain it.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def least_squares(moments, gamma, eps=0.0):
     >>> round(float(fit.rate), 6), round(float(fit.loss), 6)
     (1.236068, 0.565983)
     """
-    gamma = np.abs(nonzero("gamma", gamma))
+    gamma = np.abs(_scale(gamma, moments.target_var.shape))
     s, U = moments.spectrum
     explained = _positive_explained("R sigma_t", moments.r_squared * moments.target_var)
     shrinkage = np.sqrt(explained) / gamma  # 1 + lambda
@@ -217,13 +218,13 @@ class NoisePath:
     noise_stds : ndarray, shape (S,)
         Standard deviation of the noise on every input.
     rate : ndarray, shape (S,)
-        lambda(sigma) = kappa/|gamma| - 1, decreasing.
+        lambda(sigma) = kappa / abs(gamma) - 1, decreasing.
     weights : ndarray, shape (S, d)
-        Effective weights (|gamma|/kappa) (Sigma + N)^{-1} c.
+        Effective weights (abs(gamma) / kappa) (Sigma + N)^{-1} c.
     signal_share, noise_share : ndarray, shape (S,)
         v'Sigma v / gamma^2 and v'N v / gamma^2; they add to 1.
     l2_rate : ndarray, shape (S,)
-        alpha = lambda rho + (1 + lambda) noise_std^2 with rho = v'Sigma v/|v|^2: what the noise and
+        alpha = lambda rho + (1 + lambda) noise_std^2 with rho = v'Sigma v / norm(v)^2: what the noise and
         the constraint together put on top of the *clean* loss, in units of ``weight_decay``.
     wiener : ndarray, shape (S, d)
         SNR_i / (1 + SNR_i) with SNR_i = s_i / noise_std^2, directions in the order of
@@ -270,13 +271,14 @@ def noise_path(moments, gamma, noise_stds):
     """
     if moments.cross.ndim != 1:
         raise ValueError(f"moments has cross of shape {moments.cross.shape}; a path takes one target, shape (d,)")
-    gamma = np.abs(nonzero("gamma", finite_array("gamma", gamma, ndim=0)))
+    gamma = np.abs(_scale(gamma, ()))
     noise_stds = nonnegative("noise_stds", finite_array("noise_stds", noise_stds, ndim=1))
     s, U = moments.spectrum
     along = U.T @ moments.cross  # (d,)
     noisy = s + noise_stds[:, np.newaxis] ** 2  # (S, d)
     inverse = np.divide(1.0, noisy, out=np.zeros_like(noisy), where=noisy > 0)
-    kappa = np.sqrt(_positive_explained("kappa", inverse @ along**2))  # (S,)
+    _positive_explained("R sigma_t", moments.r_squared * moments.target_var)
+    kappa = np.sqrt(inverse @ along**2)  # (S,)
     coordinates = inverse * along * (gamma / kappa)[:, np.newaxis]  # (S, d)
     signal = np.square(coordinates) @ s
     norm_squared = np.square(coordinates).sum(axis=1)
@@ -337,18 +339,18 @@ def weight_decay_rate(weight_decay, weight_norm, batch_var, gamma, eps):
     weight_decay : float or ndarray
         Decay a on w.
     weight_norm : float or ndarray
-        |w|.
+        Norm of w.
     batch_var : float or ndarray
         q = w'Sigma w.
     gamma : float or ndarray
         Scale, nonzero.
     eps : float
-        Positive: with eps = 0 no stationary point exists, since the loss does not see |w|.
+        Positive: with eps = 0 no stationary point exists, since the loss does not see the norm of w.
 
     Returns
     -------
     float or ndarray
-        lambda = a |w|^2 (q + eps) / (eps gamma^2).
+        lambda = a norm(w)^2 (q + eps) / (eps gamma^2).
 
     Raises
     ------
@@ -393,7 +395,7 @@ def minibatch_factor(batch_size):
     M = finite_array("batch_size", batch_size, ndim=(0, 1))
     if (M < 2).any():
         raise ValueError(f"batch_size = {M.min():g} has no variance; it must be at least 2")
-    return np.sqrt(2 / M) * np.exp(gammaln(M / 2) - gammaln((M - 1) / 2))
+    return np.sqrt(2 / M) * poch((M - 1) / 2, 0.5)
 
 
 def minibatch_decay(batch_size, excess_kurtosis=None):
@@ -405,7 +407,8 @@ def minibatch_decay(batch_size, excess_kurtosis=None):
         M, at least 2.
     excess_kurtosis : float, optional
         Of the pre-activation, rho >= -2. Without it the law is the exact one for Gaussian data,
-        1/a_M - 1; with it the leading term (rho + 2)/(8 M) + 1/(2 M) for any distribution.
+        1/a_M - 1; with it the leading term (rho + 2)/(8 M) + 1/(2 M), for any distribution in which
+        the mean of the target given the pre-activation is linear in it.
 
     Returns
     -------
@@ -434,6 +437,16 @@ def _paired(v, grad_v):
     if v.shape != grad_v.shape:
         raise ValueError(f"grad_v has shape {grad_v.shape}; it must be that of v, {v.shape}")
     return v, grad_v
+
+
+def _scale(gamma, units):
+    """gamma as an array: one number, or one for each unit, where `units` is the shape () or (k,)."""
+    gamma = nonzero("gamma", gamma)
+    if gamma.shape not in ((), units):
+        raise ValueError(
+            f"gamma has shape {gamma.shape}; it must be one number" + (f" or have shape {units}" if units else "")
+        )
+    return gamma
 
 
 def _positive_explained(name, explained):

@@ -118,6 +118,7 @@ def train(arms, inputs, labels, schedule, seed):
     >>> len(models)
     2
     """
+    inputs, labels = np.asarray(inputs, dtype=np.float32), np.asarray(labels, dtype=np.int64)
     if len(inputs) < schedule.batch_size:
         raise ValueError(f"batch_size = {schedule.batch_size} exceeds the {len(inputs)} rows of inputs")
     rng = np.random.default_rng([seed, 1])
@@ -197,6 +198,9 @@ def sweep(arms, dataset, schedule, seeds, noise_stds, processes=None):
         ``train``, ``validation`` and ``test``, and, for batch normalization, the measured ``rate`` and
         ``l2_rate`` of the first layer (`bnlib.meter.Report.by_layer`) on the training split.
     """
+    for name, values in {"arms": arms, "seeds": seeds, "noise_stds": noise_stds}.items():
+        if not len(values):
+            raise ValueError(f"{name} is empty; a sweep needs at least one")
     groups = [([replace(arm, noise_std=float(std)) for arm in arms], seed) for std in noise_stds for seed in seeds]
     processes = min(processes or os.cpu_count() or 1, len(groups))
     with ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(dataset, schedule)) as pool:

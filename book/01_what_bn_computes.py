@@ -101,11 +101,12 @@ claims.check(
 many = rng.standard_normal((4000, 2)) @ mixing.T + [3.0, -1.0]
 fig, (before, after) = plotting.figure(1, 2, height=2.9)
 for factor, color, style in ((1, "batch", "stepfilled"), (3, "l2", "step")):
-    look = dict(histtype=style, color=plotting.COLORS[color], density=True)
-    if style == "stepfilled":
-        look["alpha"] = 0.45
-    else:
-        look["linewidth"] = 2
+    look = {
+        "histtype": style,
+        "color": plotting.COLORS[color],
+        "density": True,
+    }
+    look |= {"alpha": 0.45} if style == "stepfilled" else {"linewidth": 2}
     name = "w" if factor == 1 else f"{factor}w"
     before.hist(many @ (factor * w), bins=60, label=name, **look)
     after.hist(batch_norm(many @ (factor * w)), bins=60, label=name, **look)
@@ -164,8 +165,16 @@ for size, color in ((4, "l2"), (64, "batch")):
         layer(torch.from_numpy(batch @ w)[:, None])
         path.append((layer.running_mean.item(), layer.running_var.item()))
     for ax, values in zip((left, right), np.transpose(path)):
-        ax.plot(range(1, steps + 1), values, color=plotting.COLORS[color], label=f"batches of {size}")
-for ax, true, title in ((left, w @ [3.0, -1.0], "running_mean"), (right, unit_variance, "running_var")):
+        ax.plot(
+            range(1, steps + 1),
+            values,
+            color=plotting.COLORS[color],
+            label=f"batches of {size}",
+        )
+for ax, true, title in (
+    (left, w @ [3.0, -1.0], "running_mean"),
+    (right, unit_variance, "running_var"),
+):
     ax.axhline(true, color=plotting.INK, linewidth=1, linestyle=":")
     ax.set(title=title, xlabel="training step", ylim=(0, None))
 right.legend(loc="lower right")
@@ -266,12 +275,24 @@ fig, (left, right) = plotting.figure(1, 2, height=3.6)
 left.scatter(*raw.T, s=9, color=plotting.COLORS["none"], linewidths=0)
 right.scatter(*effective.T, s=9, color=plotting.COLORS["batch"], linewidths=0)
 for direction, color in zip(rays, ("l2", "signal", "theory")):
-    along = np.linspace(0.3, 1, 5)[:, None] * direction / np.abs(direction).max() * 4.2
-    left.plot(*along.T, "o-", color=plotting.COLORS[color], markersize=5, linewidth=1)
+    along = (
+        np.linspace(0.3, 1, 5)[:, None]
+        * direction
+        / np.abs(direction).max()
+        * 4.2
+    )
+    left.plot(
+        *along.T, "o-", color=plotting.COLORS[color], markersize=5, linewidth=1
+    )
     right.plot(*direction, "o", color=plotting.COLORS[color], markersize=9)
 left.set(title="raw weights w", xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
 reach = 1.15 * np.abs(effective).max()
-right.set(title="effective weights v", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+right.set(
+    title="effective weights v",
+    xlim=(-reach, reach),
+    ylim=(-reach, reach),
+    aspect="equal",
+)
 plotting.show(
     fig,
     alt="Left, a shapeless cloud of 400 raw weights and three rays with five points each. Right, the effective "
@@ -283,8 +304,8 @@ plotting.show(
 
 # %% [markdown]
 # A curve has appeared that nobody put there. Nothing was trained, and the weights were random.
-# The ellipse is BN's doing, and its shape is the data's. [The next chapter](02_constrained_problem.py) says which ellipse
-# it is and what it means to train on it.
+# The ellipse is BN's doing, and its shape is the data's. [The next chapter](02_constrained_problem.py) says which
+# ellipse it is and what it means to train on it.
 #
 # ## What we learned
 #

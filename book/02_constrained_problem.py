@@ -27,6 +27,7 @@ gamma = 1.0  # BN's scale: the standard deviation of the output
 
 # %%
 from fractions import Fraction
+from itertools import pairwise
 from math import isqrt
 
 import numpy as np
@@ -75,30 +76,66 @@ def on_ellipse(angle):
     return gamma * inverse_root @ [np.cos(angle), np.sin(angle)]
 
 
-def squared_loss(v):  # the bias is tied, and beta is its best value, the mean of t
-    return (moments.target_var - 2 * v @ moments.cross + np.einsum("...i,ij,...j", v, cov, v)) / 2
+def squared_loss(
+    v,
+):  # the bias is tied, and beta is its best value, the mean of t
+    return (
+        moments.target_var
+        - 2 * v @ moments.cross
+        + np.einsum("...i,ij,...j", v, cov, v)
+    ) / 2
 
 
 angles = np.linspace(0, 2 * np.pi, 400)
 ellipse = np.transpose(on_ellipse(angles))
 reach = 1.25 * max(np.abs(ellipse).max(), np.abs(free).max())
-grid = np.linspace(-reach, reach, 240)  # an even number, so that w = 0 is not among them
+grid = np.linspace(
+    -reach, reach, 240
+)  # an even number, so that w = 0 is not among them
 points = np.stack(np.meshgrid(grid, grid), axis=-1)
 losses = squared_loss(points)
-as_raw = squared_loss(effective_weights(points.reshape(-1, 2), gamma, cov)).reshape(losses.shape)
+as_raw = squared_loss(
+    effective_weights(points.reshape(-1, 2), gamma, cov)
+).reshape(losses.shape)
 
 fig, (fan, bowl) = plotting.figure(1, 2, height=3.7)
-fan.contour(grid, grid, as_raw, levels=9, colors=plotting.COLORS["none"], linewidths=0.8)
+fan.contour(
+    grid,
+    grid,
+    as_raw,
+    levels=9,
+    colors=plotting.COLORS["none"],
+    linewidths=0.8,
+)
 fan.plot(*np.outer(fit.weights, [0.04, 4]), color=plotting.COLORS["batch"])
 fan.plot(0, 0, "o", color=plotting.INK, markersize=4)
-bowl.contour(grid, grid, losses, levels=np.quantile(losses, np.linspace(0.02, 1, 12) ** 1.5),
-             colors=plotting.COLORS["none"], linewidths=0.8)
+bowl.contour(
+    grid,
+    grid,
+    losses,
+    levels=np.quantile(losses, np.linspace(0.02, 1, 12) ** 1.5),
+    colors=plotting.COLORS["none"],
+    linewidths=0.8,
+)
 bowl.plot(*ellipse.T, color=plotting.COLORS["batch"])
-bowl.plot(*np.outer(fit.weights, [0, 4]), ":", color=plotting.COLORS["batch"], linewidth=1.2)
+bowl.plot(
+    *np.outer(fit.weights, [0, 4]),
+    ":",
+    color=plotting.COLORS["batch"],
+    linewidth=1.2,
+)
 bowl.plot(*fit.weights, "o", color=plotting.COLORS["batch"], markersize=9)
 bowl.plot(*free, "s", color=plotting.COLORS["l2"], markersize=8)
-bowl.annotate("without BN", free, xytext=(7, -4), textcoords="offset points", va="top")
-bowl.annotate("with BN", fit.weights, xytext=(-9, 5), textcoords="offset points", ha="right")
+bowl.annotate(
+    "without BN", free, xytext=(7, -4), textcoords="offset points", va="top"
+)
+bowl.annotate(
+    "with BN",
+    fit.weights,
+    xytext=(-9, 5),
+    textcoords="offset points",
+    ha="right",
+)
 fan.set(title="J(w): raw weights", xlabel="w₁", ylabel="w₂")
 bowl.set(title="L(v): effective weights", xlabel="v₁", ylabel="v₂")
 for ax in (fan, bowl):
@@ -140,8 +177,8 @@ plotting.show(
 # and two raw weights have the same $v$ exactly if they lie on one ray from the origin. Hence
 # $\inf_w J(w) = \inf_{v \in E} L(v)$, and one is attained if the other is.
 #
-# **(iii)** Let $\varepsilon = 0$. Then $w$ is a local minimizer of $J$ if and only if $v(w)$ is a local minimizer of $L$
-# on $E$. Minimizers of $J$ come in whole rays, so none is strict.
+# **(iii)** Let $\varepsilon = 0$. Then $w$ is a local minimizer of $J$ if and only if $v(w)$ is a local minimizer of
+# $L$ on $E$. Minimizers of $J$ come in whole rays, so none is strict.
 #
 # **(iv)** Let $\varepsilon = 0$ and $\Sigma$ be positive definite, with extreme eigenvalues $s_{\min}$ and $s_{\max}$.
 # Then the data box the length of $v$, with both ends attained:
@@ -151,21 +188,21 @@ plotting.show(
 # $$
 #
 # **(v)** Let $\varepsilon > 0$. Then $w \mapsto v$ is a one-to-one map of $\mathbb R^d$ onto the *open* set
-# $\{v : v'\Sigma v < \gamma^2\}$, continuous in both directions. Hence $\inf_w J(w)$ is the infimum of $L$ over that set,
-# and $w$ is a local minimizer of $J$ if and only if $v(w)$ is an (unconstrained) local minimizer of $L$.
+# $\{v : v'\Sigma v < \gamma^2\}$, continuous in both directions. Hence $\inf_w J(w)$ is the infimum of $L$ over that
+# set, and $w$ is a local minimizer of $J$ if and only if $v(w)$ is an (unconstrained) local minimizer of $L$.
 # If $L$ is convex and none of its global minimizers lies in the open set, $J$ has no minimizer at all.
 #
 # **(vi)** If $\Sigma$ is singular, $L$ does not change along its null space, and $E$ is a cylinder along it.
-# (i) to (iii) and (v) hold as they stand; (iv) holds for the component of $v$ in the range of $\Sigma$, with $s_{\min}$ the
-# smallest *positive* eigenvalue.
+# (i) to (iii) and (v) hold as they stand; (iv) holds for the component of $v$ in the range of $\Sigma$, with
+# $s_{\min}$ the smallest *positive* eigenvalue.
 # ::::
 #
 # :::{dropdown} Proof
 # Write $q = w'\Sigma w$ and $s = \sqrt{q + \varepsilon}$.
 #
 # **(i)** The pre-activation $z = w'x$ has mean $w'\mu$ and variance $q$. So BN's output is
-# $\gamma (w'x - w'\mu)/s + \beta = v'x + (\beta - v'\mu)$: on every row it is the output of the plain unit. The loss depends
-# on $w$ through these outputs only.
+# $\gamma (w'x - w'\mu)/s + \beta = v'x + (\beta - v'\mu)$: on every row it is the output of the plain unit. The loss
+# depends on $w$ through these outputs only.
 #
 # **(ii)** *Into $E$:* $v'\Sigma v = \gamma^2\, w'\Sigma w / q = \gamma^2$.
 # *Onto:* for $v \in E$ take $w = v/\gamma$. Then $w'\Sigma w = 1$, and $v(w) = \gamma\, (v/\gamma) / 1 = v$.
@@ -174,15 +211,15 @@ plotting.show(
 # By (i) the set of values of $J$ is the set of values of $L$ on $E$. So infima agree, and one is attained if the
 # other is.
 #
-# **(iii)** The map is continuous where $q > 0$. Let $v = v(w)$ be a local minimizer of $L$ on $E$. There is a neighbourhood
-# $V$ of $v$ in which $L \ge L(v)$ on $E$. All $\tilde w$ near $w$ have $v(\tilde w) \in V \cap E$, so
+# **(iii)** The map is continuous where $q > 0$. Let $v = v(w)$ be a local minimizer of $L$ on $E$. There is a
+# neighbourhood $V$ of $v$ in which $L \ge L(v)$ on $E$. All $\tilde w$ near $w$ have $v(\tilde w) \in V \cap E$, so
 # $J(\tilde w) = L(v(\tilde w)) \ge L(v) = J(w)$.
 #
 # Conversely, let $w$ be a local minimizer of $J$. Every $\tilde v \in E$ is the image of
-# $\tilde w = (s/\gamma)\, \tilde v$, because $\tilde w'\Sigma \tilde w = s^2$. And $\tilde w$ is near $w$ if $\tilde v$ is near $v$:
-# since $w = (s/\gamma)\, v$, we have $\lVert \tilde w - w \rVert = (s/\lvert\gamma\rvert) \lVert \tilde v - v \rVert$. So for
-# $\tilde v$ near $v$, $L(\tilde v) = J(\tilde w) \ge J(w) = L(v)$.
-# By (ii) $J$ is constant on the ray through $w$.
+# $\tilde w = (s/\gamma)\, \tilde v$, because $\tilde w'\Sigma \tilde w = s^2$. And $\tilde w$ is near $w$ if
+# $\tilde v$ is near $v$: since $w = (s/\gamma)\, v$, we have
+# $\lVert \tilde w - w \rVert = (s/\lvert\gamma\rvert) \lVert \tilde v - v \rVert$. So for $\tilde v$ near $v$,
+# $L(\tilde v) = J(\tilde w) \ge J(w) = L(v)$. By (ii) $J$ is constant on the ray through $w$.
 #
 # **(iv)** $s_{\min} \lVert v \rVert^2 \le v'\Sigma v \le s_{\max} \lVert v \rVert^2$, and $v'\Sigma v = \gamma^2$.
 # The ends are attained at the eigenvectors of $s_{\max}$ and $s_{\min}$, scaled to lie on $E$.
@@ -199,16 +236,17 @@ plotting.show(
 #
 # So $w$ is determined by $v$. Conversely, for any $v$ with $v'\Sigma v < \gamma^2$ this $w$ satisfies
 # $w'\Sigma w + \varepsilon = s^2 v'\Sigma v/\gamma^2 + \varepsilon
-# = \varepsilon\, v'\Sigma v/(\gamma^2 - v'\Sigma v) + \varepsilon = s^2$, so $v(w) = \gamma w/s = v$. The inverse is continuous.
-# A homeomorphism carries neighbourhoods to neighbourhoods, so local minimizers correspond, and in an open set a local
-# minimizer is an unconstrained one. If $L$ is convex, a local minimizer is a global one; so where no global minimizer of $L$
-# lies in the open set, $J$ has not even a local minimizer.
+# = \varepsilon\, v'\Sigma v/(\gamma^2 - v'\Sigma v) + \varepsilon = s^2$, so $v(w) = \gamma w/s =
+# v$. The inverse is continuous. A homeomorphism carries neighbourhoods to neighbourhoods, so local minimizers
+# correspond, and in an open set a local
+# minimizer is an unconstrained one. If $L$ is convex, a local minimizer is a global one; so where no global minimizer
+# of $L$ lies in the open set, $J$ has not even a local minimizer.
 #
-# **(vi)** Let $\Sigma u = 0$. Then $\operatorname{Var}(u'x) = u'\Sigma u = 0$, so $u'(x - \mu) = 0$ on every row (almost surely).
-# The plain unit computes $v'(x - \mu) + \beta$, which does not change when $u$ is added to $v$; neither does $v'\Sigma v$. Nothing in
-# (i) to (iii) and (v) used that $\Sigma$ is invertible. For (iv), split $v$ into its parts in range and null space of
-# $\Sigma$; only the first enters $v'\Sigma v$, and on the range the eigenvalues are the positive ones.
-# $\square$
+# **(vi)** Let $\Sigma u = 0$. Then $\operatorname{Var}(u'x) = u'\Sigma u = 0$, so $u'(x - \mu) = 0$ on every row
+# (almost surely). The plain unit computes $v'(x - \mu) + \beta$, which does not change when $u$ is added to $v$;
+# neither does $v'\Sigma v$. Nothing in (i) to (iii) and (v) used that $\Sigma$ is invertible. For (iv), split $v$
+# into its parts in range and null space of $\Sigma$; only the first enters $v'\Sigma v$, and on the range the
+# eigenvalues are the positive ones. $\square$
 # :::
 #
 # ## Check it in five lines
@@ -289,12 +327,13 @@ def bn_unit(weights, eps=1e-30, scale=gamma, shift=0.0):
 
 
 inputs = torch.from_numpy(x)
-outputs = [bn_unit(each)(inputs).detach().var(unbiased=False) for each in w[:100]]
+outputs = [bn_unit(each)(inputs).detach() for each in w[:100]]
+variances = [output.var(unbiased=False) for output in outputs]
 claims.check(
     "T1",
     "output variance of Linear and BatchNorm1d at a hundred random weights "
     "against gamma squared",
-    measured=np.array(outputs),
+    measured=np.array(variances),
     predicted=np.full(100, gamma**2),
     tolerance=1e-13,
 )
@@ -311,8 +350,11 @@ labels = torch.from_numpy((t > 0).astype(float))[:, None]
 def train(unit):
     weights = [unit[0].weight]  # gamma and beta stay as they are
     optimizer = torch.optim.LBFGS(
-        weights, max_iter=500, tolerance_grad=1e-14,
-        tolerance_change=0, line_search_fn="strong_wolfe",
+        weights,
+        max_iter=500,
+        tolerance_grad=1e-14,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure():
@@ -336,9 +378,11 @@ starts = np.linspace(0, 2 * np.pi, 9)
 walks = [
     minimize_scalar(
         lambda angle: logistic_loss(on_ellipse(angle)),
-        bounds=pair, method="bounded", options={"xatol": 1e-12},
+        bounds=pair,
+        method="bounded",
+        options={"xatol": 1e-12},
     )
-    for pair in zip(starts[:-1], starts[1:])
+    for pair in pairwise(starts)
 ]
 best = min(walks, key=lambda walk: walk.fun)
 claims.check(
@@ -371,8 +415,13 @@ claims.check(
 fig, axes = plotting.figure(1, 3, height=2.9, sharey=True)
 raw = rng.standard_normal((600, 2))
 for ax, eps in zip(axes, (0.0, 0.1, 1.0)):
-    ax.scatter(*effective_weights(raw, gamma, cov, eps).T, s=7, color=plotting.COLORS["batch"], alpha=0.6,
-               linewidths=0)
+    ax.scatter(
+        *effective_weights(raw, gamma, cov, eps).T,
+        s=7,
+        color=plotting.COLORS["batch"],
+        alpha=0.6,
+        linewidths=0,
+    )
     ax.plot(*ellipse.T, color=plotting.INK, linewidth=0.8)
     ax.set(title=f"ε = {eps:g}", aspect="equal", xlabel="v₁")
 axes[0].set_ylabel("v₂")
@@ -405,8 +454,8 @@ claims.check(
 # %% [markdown]
 # This has a consequence that is easy to overlook.
 # If the free minimizer lies *inside*, BN with $\varepsilon$ finds it, and the constraint is not felt at all.
-# If a convex loss has no minimizer inside, BN has none either: the raw weights must grow for ever. The loss comes closer
-# and closer to what the ellipse allows and does not reach it.
+# If a convex loss has no minimizer inside, BN has none either: the raw weights must grow for ever. The loss comes
+# closer and closer to what the ellipse allows and does not reach it.
 
 # %%
 for length in (1, 10, 100, 1000):
@@ -432,21 +481,45 @@ claims.check(
 # %% [markdown]
 # ## When an input hardly varies
 #
-# The ellipse is long in the directions in which the data hardly vary. In the limit of a constant input it opens up into a
-# strip: BN does not limit that weight any more. It does no harm on the data at hand, where a constant input is
+# The ellipse is long in the directions in which the data hardly vary. In the limit of a constant input it opens up
+# into a strip: BN does not limit that weight any more. It does no harm on the data at hand, where a constant input is
 # subtracted with the mean. MNIST's border pixels are such inputs.
 
 # %% tags=["hide-input"]
 fig, ax = plotting.figure(height=2.6)
 circle = np.stack([np.cos(angles), np.sin(angles)])
 for std, width in ((1.0, 1.2), (0.4, 1.6), (0.15, 2.0)):
-    ax.plot(circle[0] / std, circle[1], color=plotting.COLORS["batch"], linewidth=width)
-    ax.annotate(f"std {std:g}", (1 / std, 0), xytext=(4, 0), textcoords="offset points", va="center")
+    ax.plot(
+        circle[0] / std,
+        circle[1],
+        color=plotting.COLORS["batch"],
+        linewidth=width,
+    )
+    ax.annotate(
+        f"std {std:g}",
+        (1 / std, 0),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+    )
 for side in (-1, 1):
-    ax.axhline(side, color=plotting.COLORS["theory"], linestyle="--", linewidth=1.5)
-ax.annotate("std 0: a strip", (7.6, 1), xytext=(0, -5), textcoords="offset points", va="top", ha="right")
-ax.set(xlim=(-7.8, 7.8), ylim=(-1.35, 1.35), xlabel="v₁ / |γ|, weight of the input that hardly varies",
-       ylabel="v₂ / |γ|, other weight")
+    ax.axhline(
+        side, color=plotting.COLORS["theory"], linestyle="--", linewidth=1.5
+    )
+ax.annotate(
+    "std 0: a strip",
+    (7.6, 1),
+    xytext=(0, -5),
+    textcoords="offset points",
+    va="top",
+    ha="right",
+)
+ax.set(
+    xlim=(-7.8, 7.8),
+    ylim=(-1.35, 1.35),
+    xlabel="v₁ / |γ|, weight of the input that hardly varies",
+    ylabel="v₂ / |γ|, other weight",
+)
 plotting.show(
     fig,
     alt="Ellipses for a first input of standard deviation 1, 0.4 and 0.15, longer and longer along the first weight; "
@@ -479,14 +552,17 @@ claims.check(
 #
 # ## What we learned
 #
-# - BN with fixed $\gamma$ is the constraint $v'\Sigma v = \gamma^2$ on the effective weights: {prf:ref}`thm-constrained`.
+# - BN with fixed $\gamma$ is the constraint $v'\Sigma v = \gamma^2$ on the effective weights:
+#   {prf:ref}`thm-constrained`.
 # - The correspondence is complete: infima, minimizers and local minimizers, for any loss.
-# - The data box the length of $v$: between $\lvert\gamma\rvert/\sqrt{s_{\max}}$ and $\lvert\gamma\rvert/\sqrt{s_{\min}}$.
+# - The data box the length of $v$: between $\lvert\gamma\rvert/\sqrt{s_{\max}}$ and
+#   $\lvert\gamma\rvert/\sqrt{s_{\min}}$.
 # - $\varepsilon > 0$ turns the ellipse into its inside, and minimizers on the edge into raw weights that grow for ever.
 #
 # ## Where it stops
 #
-# - The constraint holds for the data that $\Sigma$ was taken from. In evaluation the running statistics stand in for it, and
+# - The constraint holds for the data that $\Sigma$ was taken from. In evaluation the running statistics stand in for
+#   it, and
 #   on new data $v'\Sigma v$ is only near $\gamma^2$.
 # - Mini-batches have a different ellipsoid at every step. The theorem holds for each; what the average does is the
 #   subject of [mini-batches](09_minibatches.py).

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Noisy inputs: signal against noise
 #
-# Every input is partly noise. Batch normalization (BN) cannot tell the noise from the signal: it fixes the variance of the
-# unit's output, whatever that variance is made of.
+# Every input is partly noise. Batch normalization (BN) cannot tell the noise from the signal: it fixes the variance
+# of the unit's output, whatever that variance is made of.
 # So signal and noise compete for one budget, and the rate of [the last chapter](03_rate.py) becomes a report on how the
 # competition stands.
 # For least squares we can follow it in closed form, from no noise to nothing but noise.
@@ -24,8 +24,8 @@
 # %% tags=["parameters"]
 seed = 3  # of generated samples
 gamma = 0.6  # BN's scale, in units of the target's standard deviation
-input_vars = [4.0, 1.0, 0.2, 0.04]  # s_i, variance of the inputs along each direction
-explained = [0.3, 0.25, 0.2, 0.15]  # R_i^2, share of the target that each direction explains
+input_vars = [4.0, 1.0, 0.2, 0.04]  # s_i, positive: variance a direction
+explained = [0.3, 0.25, 0.2, 0.15]  # R_i^2, share each explains
 seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]  # of ordinary noise draws
 
 # %%
@@ -40,7 +40,7 @@ from bnlib import claims, data, meter, models, plotting, theory
 from bnlib.theory import Moments
 
 s, R_squared = np.array(input_vars), np.array(explained)
-moments = Moments(mean=0 * s, cov=np.diag(s), cross=np.sqrt(R_squared * s), target_var=1.0)
+moments = Moments(0 * s, np.diag(s), np.sqrt(R_squared * s), 1.0)
 noise_stds = np.geomspace(0.02, 30, 300)
 path = theory.noise_path(moments, gamma, noise_stds)
 
@@ -49,39 +49,72 @@ path = theory.noise_path(moments, gamma, noise_stds)
 #
 # Add to the inputs $x$ noise $n$ that has nothing to do with inputs and target, of mean 0 and covariance $N$.
 # The covariance of the inputs becomes $\Sigma + N$. Their covariance with the target stays $c$: noise explains nothing.
-# The constraint becomes $v'(\Sigma + N)v = \gamma^2$. The ellipse shrinks, most where it was longest: in the directions in
-# which the data vary little. There the noise weighs most.
+# The constraint becomes $v'(\Sigma + N)v = \gamma^2$. The ellipse shrinks, most where it was longest: in the
+# directions in which the data vary little. There the noise weighs most.
 
 # %% tags=["hide-input"]
 tilt = np.radians(12)
-rotation = np.array([[-np.sin(tilt), np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]])
-flat = Moments([0, 0], rotation @ np.diag([1.6, 0.12]) @ rotation.T, rotation @ [0.75, 0.24], 1.0)
-circle = np.stack([np.cos(np.linspace(0, 2 * np.pi, 300)), np.sin(np.linspace(0, 2 * np.pi, 300))])
+rotation = np.array(
+    [[-np.sin(tilt), np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]]
+)
+flat = Moments(
+    [0, 0],
+    rotation @ np.diag([1.6, 0.12]) @ rotation.T,
+    rotation @ [0.75, 0.24],
+    1.0,
+)
+circle = np.stack(
+    [
+        np.cos(np.linspace(0, 2 * np.pi, 300)),
+        np.sin(np.linspace(0, 2 * np.pi, 300)),
+    ]
+)
 long_path = theory.noise_path(flat, gamma, np.geomspace(0.01, 30, 200)).weights
 levels = [0.0, 0.3, 0.8, 2.0]
-fig, ax = plotting.figure(height=4.0)
+fig, ax = plotting.figure(height=3.1)
 for level, width in zip(levels, (2.2, 1.8, 1.4, 1.0)):
     noisy = flat.with_noise(noise_std=level)
     roots, U = np.linalg.eigh(noisy.cov)
     ellipse = gamma * (U / np.sqrt(roots)) @ circle
-    ax.plot(*ellipse, color=plotting.COLORS["batch"], linewidth=width, alpha=0.75)
+    ax.plot(
+        *ellipse, color=plotting.COLORS["batch"], linewidth=width, alpha=0.75
+    )
     v = theory.least_squares(noisy, gamma).weights
     ax.plot(*v, "o", color=plotting.COLORS["batch"], markersize=7)
-    ax.annotate(f"σ = {level:g}", v, xytext=(5, 7), textcoords="offset points", fontsize=10)
+    ax.annotate(
+        f"σ = {level:g}", v, xytext=(4, -16), textcoords="offset points"
+    )
 without = np.array(
-    [np.linalg.solve(flat.cov + level**2 * np.eye(2), flat.cross) for level in np.geomspace(0.01, 30, 200)]
+    [
+        np.linalg.solve(flat.cov + level**2 * np.eye(2), flat.cross)
+        for level in np.geomspace(0.01, 30, 200)
+    ]
 )
-ax.plot(*long_path.T, color=plotting.COLORS["batch"], linewidth=1, linestyle=":")
-ax.plot(*without.T, color=plotting.COLORS["none"], linestyle="--", linewidth=1.6)
-ax.annotate("without BN", without[0], xytext=(-4, -16), textcoords="offset points", ha="right")
+ax.plot(
+    *long_path.T, color=plotting.COLORS["batch"], linewidth=1, linestyle=":"
+)
+ax.plot(
+    *without.T, color=plotting.COLORS["none"], linestyle="--", linewidth=1.6
+)
+ax.annotate(
+    "without BN",
+    without[0],
+    xytext=(-14, 2),
+    textcoords="offset points",
+    ha="right",
+)
 ax.plot(0, 0, "+", color=plotting.INK)
 ax.set(aspect="equal", xlabel="v₁", ylabel="v₂")
 plotting.show(
     fig,
-    alt="Four ellipses, smaller and rounder as the noise grows from 0 to 2, with the BN minimizer marked on each. The "
-    "minimizer turns from the clean direction towards c. The path without BN starts further out and runs into the origin.",
-    caption="As the noise grows, the ellipse shrinks and becomes round, and BN's minimizer (dots) turns away from the "
-    "direction in which the data vary little. Without BN (dashed) the fit turns alike, and collapses into the origin.",
+    alt="Four ellipses, smaller and rounder as the noise grows from 0 to 2, with the BN minimizer marked "
+    "on each. The "
+    "minimizer turns from the clean direction towards c. The path without BN starts further out and runs "
+    "into the origin.",
+    caption="As the noise grows, the ellipse shrinks and becomes round, and BN's minimizer (dots) turns "
+    "away from the "
+    "direction in which the data vary little. Without BN (dashed) the fit turns alike, and collapses "
+    "into the origin.",
     source="closed form, two inputs, no data",
 )
 
@@ -92,8 +125,8 @@ plotting.show(
 # :label: thm-noise
 #
 # Let a BN unit be fed $x + n$, with $n$ independent of $(x, t)$, $\operatorname E n = 0$, $\operatorname{Cov} n = N$;
-# $\varepsilon = 0$, $\gamma > 0$. Moments are those of the population. $L$ is the loss without BN on *clean* inputs, its bias
-# tied.
+# $\varepsilon = 0$, $\gamma > 0$. Moments are those of the population. $L$ is the loss without BN on *clean* inputs,
+# its bias tied.
 #
 # **(i)** *Budget.* For every loss and all raw weights, signal and noise share the output's variance:
 #
@@ -101,7 +134,8 @@ plotting.show(
 # \underbrace{v'\Sigma v}_{\text{signal}} + \underbrace{v'N v}_{\text{noise}} \;=\; \gamma^2 .
 # $$
 #
-# **(ii)** *Rate.* For least squares with $c \ne 0$ the minimizer (unique up to the null space of $\Sigma + N$) and its rate are
+# **(ii)** *Rate.* For least squares with $c \ne 0$ the minimizer (unique up to the null space of $\Sigma + N$) and
+# its rate are
 #
 # $$
 # 1 + \lambda = \frac\kappa\gamma, \qquad \kappa^2 = c'(\Sigma + N)^+ c, \qquad
@@ -119,13 +153,13 @@ plotting.show(
 # Since $n$ is uncorrelated with $x$, $\operatorname{Cov}(x + n) = \Sigma + N$. Since it is uncorrelated with $t$,
 # $\operatorname{Cov}(x + n, t) = c$. The means of $x + n$ and $t$ are those of $x$ and $t$.
 #
-# **(i)** {prf:ref}`thm-constrained` (ii) with $\Sigma + N$ in place of $\Sigma$. The two parts are the variances of $v'x$ and
-# $v'n$, which are uncorrelated.
+# **(i)** {prf:ref}`thm-constrained` (ii) with $\Sigma + N$ in place of $\Sigma$. The two parts are the variances of
+# $v'x$ and $v'n$, which are uncorrelated.
 #
 # **(ii)** {prf:ref}`thm-least-squares` with $\Sigma + N$ in place of $\Sigma$. Its $R\sigma_t$ is now
-# $\kappa = \sqrt{c'(\Sigma+N)^+c}$. It is positive: $c$ is in the range of $\Sigma$, and that is contained in the range of
-# $\Sigma + N$, for if $(\Sigma + N)u = 0$, then $u'\Sigma u + u'Nu = 0$; neither is negative, so $u'\Sigma u = 0$ and
-# $\Sigma u = 0$. On its range $(\Sigma + N)^+$ is positive definite.
+# $\kappa = \sqrt{c'(\Sigma+N)^+c}$. It is positive: $c$ is in the range of $\Sigma$, and that is contained in the
+# range of $\Sigma + N$, for if $(\Sigma + N)u = 0$, then $u'\Sigma u + u'Nu = 0$; neither is negative, so
+# $u'\Sigma u = 0$ and $\Sigma u = 0$. On its range $(\Sigma + N)^+$ is positive definite.
 #
 # **(iii)** With squared loss the noisy loss is
 # $\tfrac12 \operatorname{Var}(t - v'x - v'n) = L(v) + \tfrac12 v'Nv$. Stationarity on the ellipsoid, from (ii), reads
@@ -162,8 +196,11 @@ claims.check(
     "T6",
     "in exact arithmetic: kappa, budget, and the gradient of clean loss plus "
     "signal and noise penalties, correlated noise",
-    measured=[c @ inverse @ c, v @ Sigma @ v + v @ N @ v,
-              *(Sigma @ v - c + rate * Sigma @ v + (1 + rate) * N @ v)],
+    measured=[
+        c @ inverse @ c,
+        v @ Sigma @ v + v @ N @ v,
+        *(Sigma @ v - c + rate * Sigma @ v + (1 + rate) * N @ v),
+    ],
     predicted=[kappa**2, scale**2, 0, 0],
     kind="exact",
 )
@@ -175,8 +212,9 @@ claims.check(
 # signal-to-noise ratio, and everything is written in terms of these.
 #
 # ::::{prf:corollary} White noise
-# Let $N = \sigma^2 I$, $\sigma > 0$, $\mathrm{SNR}_i = s_i/\sigma^2$, and $W_i = \mathrm{SNR}_i/(1 + \mathrm{SNR}_i) = s_i/(s_i + \sigma^2)$, the
-# **Wiener factor**. For least squares, in addition to {prf:ref}`thm-noise`:
+# Let $N = \sigma^2 I$, $\sigma > 0$, $\mathrm{SNR}_i = s_i/\sigma^2$, and
+# $W_i = \mathrm{SNR}_i/(1 + \mathrm{SNR}_i) = s_i/(s_i + \sigma^2)$, the **Wiener factor**. For least squares, in
+# addition to {prf:ref}`thm-noise`:
 #
 # **(iv)** $\displaystyle 1 + \lambda = \frac{\sigma_t}{\gamma} \sqrt{\sum_i R_i^2\, W_i}\,$, and
 # $\displaystyle u_i'v = \frac\gamma\kappa\; W_i\; u_i'\Sigma^+c$: the clean fit without BN, times a gain that all
@@ -192,9 +230,9 @@ claims.check(
 #
 # On double logarithmic axes the slope of $1 + \lambda$ *is* the noise's share of the budget, with a minus sign.
 #
-# **(vi)** As $\sigma \to 0$, $v$ and $\lambda$ tend to the clean ones of {prf:ref}`thm-least-squares`. As $\sigma \to \infty$,
-# $\lambda \to -1$ and $\sigma v \to \gamma\, c/\lVert c\rVert$, while the fit without BN, $(\Sigma + \sigma^2I)^{-1}c$, shrinks
-# like $c/\sigma^2$.
+# **(vi)** As $\sigma \to 0$, $v$ and $\lambda$ tend to the clean ones of {prf:ref}`thm-least-squares`. As
+# $\sigma \to \infty$, $\lambda \to -1$ and $\sigma v \to \gamma\, c/\lVert c\rVert$, while the fit without BN,
+# $(\Sigma + \sigma^2I)^{-1}c$, shrinks like $c/\sigma^2$.
 #
 # **(vii)** The L2-equivalent rate of it all, on the clean loss, is
 # $-v'\nabla_v L/\lVert v\rVert^2 = \lambda\rho + (1 + \lambda)\sigma^2$ with $\rho = v'\Sigma v/\lVert v\rVert^2$.
@@ -204,34 +242,37 @@ claims.check(
 # ::::
 #
 # :::{dropdown} Proof
-# In the eigenbasis of $\Sigma$, $(\Sigma + \sigma^2I)^{-1}$ is diagonal with entries $1/(s_i + \sigma^2)$. Where $s_i = 0$,
-# $u_i'c = 0$ (first step of the proof of {prf:ref}`thm-least-squares`), $W_i = 0$, and $R_i = 0$ by convention.
+# In the eigenbasis of $\Sigma$, $(\Sigma + \sigma^2I)^{-1}$ is diagonal with entries $1/(s_i + \sigma^2)$. Where
+# $s_i = 0$, $u_i'c = 0$ (first step of the proof of {prf:ref}`thm-least-squares`), $W_i = 0$, and $R_i = 0$ by
+# convention.
 #
 # **(iv)** $\kappa^2 = \sum_i (u_i'c)^2/(s_i + \sigma^2) = \sum_i \sigma_t^2 R_i^2\, s_i/(s_i + \sigma^2)$, as
 # $(u_i'c)^2 = \sigma_t^2 R_i^2 s_i$. And $u_i'v = \frac\gamma\kappa\, \frac{u_i'c}{s_i + \sigma^2}
 # = \frac\gamma\kappa\, W_i\, \frac{u_i'c}{s_i}$.
 #
 # **(v)** From $\kappa^2 = \sum_i (u_i'c)^2/(s_i + \sigma^2)$,
-# $2\kappa\, \mathrm d\kappa/\mathrm d\sigma^2 = -\sum_i (u_i'c)^2/(s_i + \sigma^2)^2 = -c'(\Sigma + \sigma^2I)^{-2}c < 0$, and
-# $\lambda = \kappa/\gamma - 1$. Since $v = (\gamma/\kappa)(\Sigma + \sigma^2I)^{-1}c$, that sum is $\kappa^2\lVert v\rVert^2/\gamma^2$. So
+# $2\kappa\, \mathrm d\kappa/\mathrm d\sigma^2 = -\sum_i (u_i'c)^2/(s_i + \sigma^2)^2
+# = -c'(\Sigma + \sigma^2I)^{-2}c < 0$, and
+# $\lambda = \kappa/\gamma - 1$. Since $v = (\gamma/\kappa)(\Sigma + \sigma^2I)^{-1}c$, that sum is
+# $\kappa^2\lVert v\rVert^2/\gamma^2$. So
 # $\mathrm d\ln(1+\lambda)/\mathrm d\ln\sigma = 2\sigma^2\, \mathrm d\ln\kappa/\mathrm d\sigma^2
 # = -\sigma^2\lVert v\rVert^2/\gamma^2$, and $\sigma^2\lVert v\rVert^2 = v'Nv$.
 #
-# **(vi)** As $\sigma \to 0$, $(\Sigma + \sigma^2I)^{-1}c \to \Sigma^+c$, since $c$ has no part in the null space of $\Sigma$. As
-# $\sigma \to \infty$, $\sigma^2(\Sigma + \sigma^2I)^{-1} \to I$. So the fit without BN times $\sigma^2$ tends to $c$; and
-# $\sigma^2\kappa^2 \to \lVert c\rVert^2$, whence $\kappa \to 0$ and $\lambda \to -1$; and
+# **(vi)** As $\sigma \to 0$, $(\Sigma + \sigma^2I)^{-1}c \to \Sigma^+c$, since $c$ has no part in the null space of
+# $\Sigma$. As $\sigma \to \infty$, $\sigma^2(\Sigma + \sigma^2I)^{-1} \to I$. So the fit without BN times $\sigma^2$
+# tends to $c$; and $\sigma^2\kappa^2 \to \lVert c\rVert^2$, whence $\kappa \to 0$ and $\lambda \to -1$; and
 # $\sigma v = \frac{\gamma}{\sigma\kappa}\, \sigma^2(\Sigma + \sigma^2I)^{-1}c \to \gamma c/\lVert c\rVert$.
 #
 # **(vii)** Multiply $\nabla_v L = -\lambda\Sigma v - (1 + \lambda)\sigma^2v$, from {prf:ref}`thm-noise` (iii), by
 # $-v'/\lVert v\rVert^2$.
 #
-# **(viii)** The noisy loss is $L(v) + \tfrac12\sigma^2\lVert v\rVert^2 = L(v) + \tfrac12\sigma^2\gamma^2$ on the sphere: a constant is
-# added. Its multiplier is $-v'(\nabla_v L + \sigma^2 v)/\gamma^2 = -v'\nabla_v L/\gamma^2 - \sigma^2$.
-# $\square$
+# **(viii)** The noisy loss is $L(v) + \tfrac12\sigma^2\lVert v\rVert^2 = L(v) + \tfrac12\sigma^2\gamma^2$ on the
+# sphere: a constant is added. Its multiplier is
+# $-v'(\nabla_v L + \sigma^2 v)/\gamma^2 = -v'\nabla_v L/\gamma^2 - \sigma^2$. $\square$
 # :::
 #
-# One eigendecomposition serves all noise levels: a point of the path costs as much as a sum over the directions. Check it
-# against a fresh linear solve at every level.
+# One eigendecomposition serves all noise levels: a point of the path costs as much as a sum over the directions.
+# Check it against a fresh linear solve at every level.
 
 # %%
 solved_rates, solved_weights = [], []
@@ -269,22 +310,50 @@ crossing = np.interp(0, -path.rate, noise_stds)
 fig, (left, right) = plotting.figure(1, 2, height=3.4)
 left.axhline(0, color=plotting.INK, linewidth=0.8)
 left.axhline(-1, color=plotting.INK, linewidth=0.8, linestyle=":")
-left.fill_between(noise_stds, path.rate, 0, where=path.rate >= 0, color=plotting.COLORS["signal"], alpha=0.18,
-                  linewidth=0)
-left.fill_between(noise_stds, path.rate, 0, where=path.rate <= 0, color=plotting.COLORS["l2"], alpha=0.22, linewidth=0)
+left.fill_between(
+    noise_stds,
+    path.rate,
+    0,
+    where=path.rate >= 0,
+    color=plotting.COLORS["signal"],
+    alpha=0.18,
+    linewidth=0,
+)
+left.fill_between(
+    noise_stds,
+    path.rate,
+    0,
+    where=path.rate <= 0,
+    color=plotting.COLORS["l2"],
+    alpha=0.22,
+    linewidth=0,
+)
 left.semilogx(noise_stds, path.rate, color=plotting.COLORS["theory"])
 left.text(0.025, 0.25, "BN shrinks")
 left.text(3.0, -0.2, "BN inflates")
 left.set(xlabel="noise_std σ", title="rate λ", ylim=(-1.08, None))
-right.stackplot(noise_stds, path.signal_share, path.noise_share, labels=["signal", "noise"],
-                colors=[plotting.COLORS["signal"], plotting.COLORS["noise"]], alpha=0.8, linewidth=0)
-right.set(xlabel="noise_std σ", title="share of the output's variance", xscale="log", ylim=(0, 1),
-          xlim=(noise_stds[0], noise_stds[-1]))
+right.stackplot(
+    noise_stds,
+    path.signal_share,
+    path.noise_share,
+    labels=["signal", "noise"],
+    colors=[plotting.COLORS["signal"], plotting.COLORS["noise"]],
+    alpha=0.8,
+    linewidth=0,
+)
+right.set(
+    xlabel="noise_std σ",
+    title="share of the output's variance",
+    xscale="log",
+    ylim=(0, 1),
+    xlim=(noise_stds[0], noise_stds[-1]),
+)
 right.text(0.03, 0.45, "signal: v'Σv")
 right.text(25, 0.7, "noise: v'Nv", ha="right")
 plotting.show(
     fig,
-    alt=f"Left: the rate falls from {path.rate[0]:.2f} at no noise through zero at noise {crossing:.2f} towards -1. Right: "
+    alt=f"Left: the rate falls from {path.rate[0]:.2f} at no noise through zero at noise {crossing:.2f} "
+    "towards -1. Right: "
     f"the noise's share of the output variance grows from {path.noise_share[0]:.2f} to {path.noise_share[-1]:.2f}.",
     caption=f"The rate reports the ratio of signal to noise: {path.rate[0]:.2f} where the inputs are clean, 0 at "
     f"σ = {crossing:.2f}, near −1 where noise has taken the budget.",
@@ -296,8 +365,8 @@ plotting.show(
 # takes to hold the output at $\gamma$; once the noise alone pulls the weights in far enough, nothing is left to
 # add, and beyond that BN pushes against it.
 #
-# The two panels are one. By (v) the slope on the left, on logarithmic axes, is the share on the right. Differentiate by a
-# complex step, which has no rounding to speak of:
+# The two panels are one. By (v) the slope on the left, on logarithmic axes, is the share on the right. Differentiate
+# by a complex step, which has no rounding to speak of:
 
 
 # %%
@@ -308,7 +377,7 @@ def log_rate(noise_std):
 
 
 step = 1e-30
-slopes = [log_rate(noise_std * (1 + 1j * step)).imag / step for noise_std in noise_stds]
+slopes = [log_rate(std * (1 + 1j * step)).imag / step for std in noise_stds]
 claims.check(
     "T6",
     "slope of log(1 + rate) in log noise_std, by complex step, against minus "
@@ -348,17 +417,29 @@ for i in range(len(s)):
     left.plot(np.sqrt(s[i]), 0.5, "o", color=color, markersize=6)
     right.semilogx(noise_stds, path.weights[:, i] / clean[i], color=color)
 gain = 1 / (1 + path.rate)  # gamma/kappa
-right.semilogx(noise_stds[gain < 3], gain[gain < 3], color=plotting.INK, linewidth=1, linestyle=":")
+right.semilogx(
+    noise_stds[gain < 3],
+    gain[gain < 3],
+    color=plotting.INK,
+    linewidth=1,
+    linestyle=":",
+)
 right.text(noise_stds[gain < 1.4][-1], 1.45, "gain γ/κ ", ha="right")
 left.set(xlabel="noise_std σ", title="Wiener factor")
-right.set(xlabel="noise_std σ", title="BN's weight ÷ clean weight without BN", ylim=(0, 1.7))
+right.set(
+    xlabel="noise_std σ",
+    title="BN's weight ÷ clean weight without BN",
+    ylim=(0, 1.7),
+)
 left.legend(title="variance", loc="lower left")
 plotting.show(
     fig,
-    alt="Left: one falling S-shaped curve a direction; each passes one half where the noise's standard deviation equals "
+    alt="Left: one falling S-shaped curve a direction; each passes one half where the noise's standard "
+    "deviation equals "
     "the direction's. Right: BN's weights relative to the clean ones; the gain rises with the noise, so that "
     f"the strongest direction first grows, to {np.max(path.weights[:, 0] / clean[0]):.2f}, before it falls.",
-    caption="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are gain times Wiener "
+    caption="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are "
+    "gain times Wiener "
     "factor. While weak directions drown, BN gives their share to the strong ones.",
     source=f"closed form, no data; γ = {gamma:g} σ_t",
 )
@@ -375,10 +456,23 @@ norm_free = np.linalg.norm(path.weights * (1 + path.rate)[:, None], axis=1)
 fig, (left, right) = plotting.figure(1, 2, height=3.4)
 tail = noise_stds > 4
 left.loglog(noise_stds, norm_bn, color=plotting.COLORS["batch"], label="BN")
-left.loglog(noise_stds, norm_free, color=plotting.COLORS["none"], label="without BN")
-left.loglog(noise_stds[tail], gamma / noise_stds[tail], ":", color=plotting.INK, linewidth=1.3)
-left.loglog(noise_stds[tail], np.linalg.norm(moments.cross) / noise_stds[tail] ** 2, ":", color=plotting.INK,
-            linewidth=1.3)
+left.loglog(
+    noise_stds, norm_free, color=plotting.COLORS["none"], label="without BN"
+)
+left.loglog(
+    noise_stds[tail],
+    gamma / noise_stds[tail],
+    ":",
+    color=plotting.INK,
+    linewidth=1.3,
+)
+left.loglog(
+    noise_stds[tail],
+    np.linalg.norm(moments.cross) / noise_stds[tail] ** 2,
+    ":",
+    color=plotting.INK,
+    linewidth=1.3,
+)
 left.text(9, 0.16, "γ/σ")
 left.text(7.0, 0.007, "|c|/σ²", ha="right")
 left.set(xlabel="noise_std σ", title="length of the weights")
@@ -390,13 +484,19 @@ right.axhline(1, color=plotting.COLORS["none"], linewidth=1.3, linestyle="--")
 right.text(0.025, 1 + path.rate[0] + 0.06, "on noise: 1 + λ")
 right.text(0.025, path.rate[0] + 0.06, "on signal: λ")
 right.text(30, 1.05, "without BN", ha="right")
-right.set(xlabel="noise_std σ", title="two rates", ylim=(-1.1, 1.25 * (1 + path.rate[0])))
+right.set(
+    xlabel="noise_std σ",
+    title="two rates",
+    ylim=(-1.1, 1.25 * (1 + path.rate[0])),
+)
 plotting.show(
     fig,
-    alt="Left, log axes: with BN the length of the weights falls like gamma over sigma, without BN like |c| over sigma "
+    alt="Left, log axes: with BN the length of the weights falls like gamma over sigma, without BN like "
+    "|c| over sigma "
     f"squared. Right: the rate on noise falls from {1 + path.rate[0]:.2f} to 0, the rate on signal, one less, from "
     f"{path.rate[0]:.2f} to -1; without BN the noise is charged at rate 1.",
-    caption="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise 1 + λ, always one more. "
+    caption="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise 1 + "
+    "λ, always one more. "
     "At low noise BN charges noise more than plain training on noise does (dashed), at high noise less.",
     source=f"closed form, no data; γ = {gamma:g} σ_t",
 )
@@ -431,14 +531,14 @@ claims.check(
 # %% [markdown]
 # ## PyTorch's own layer
 #
-# A sample has moments of its own, and noise drawn at random is a little correlated with everything. So that the comparison is
-# not blurred, we build a sample whose moments are *exactly* those of the theorem: whatever of the noise is correlated
-# with inputs and target is projected out, and the rest is whitened.
+# A sample has moments of its own, and noise drawn at random is a little correlated with everything. So that the
+# comparison is not blurred, we build a sample whose moments are *exactly* those of the theorem: whatever of the noise
+# is correlated with inputs and target is projected out, and the rest is whitened.
 
 
 # %%
 def exactly_white(rows, columns, *known):
-    """Columns with mean 0, covariance I, and no sample covariance with `known`."""
+    """Mean 0, covariance I, no sample covariance with the `known` columns."""
     known = np.column_stack([np.ones(rows), *known])
     noise = rng.standard_normal((rows, columns))
     noise -= known @ np.linalg.lstsq(known, noise, rcond=None)[0]
@@ -454,24 +554,29 @@ t = white @ np.sqrt(R_squared) + np.sqrt(1 - R_squared.sum()) * rest
 n = exactly_white(rows, len(s), x, t)
 
 # %% [markdown]
-# Feed it to `Linear` and `BatchNorm1d`, with the closed form's weights stretched by an arbitrary factor, for BN does not see
-# it. If the theorem is right, PyTorch's gradient vanishes there, and the meter reads the predicted rate.
+# Feed it to `Linear` and `BatchNorm1d`, with the closed form's weights stretched by an arbitrary factor, for BN does
+# not see it. If the theorem is right, PyTorch's gradient vanishes there, and the meter reads the predicted rate.
+
 
 # %%
+def half_squared_loss(output, target):
+    return nn.functional.mse_loss(output, target) / 2
+
+
 shown = noise_stds[::30]
 expected = theory.noise_path(moments, gamma, shown)
 unit = models.network((len(s), 1), normalize_output=True, eps=1e-30).double()
-nn.init.constant_(unit[1].weight, gamma)  # in float64, after the conversion
+nn.init.constant_(unit[1].weight, gamma)  # in float64
 target = torch.from_numpy(t)[:, None]
 slopes, rates, signals = [], [], []
 for noise_std, weights in zip(shown, expected.weights):
     unit[0].weight.data = 7 * torch.from_numpy(weights)[None, :]
     batch = torch.from_numpy(x + noise_std * n), target
-    loss = nn.functional.mse_loss(unit(batch[0]), target) / 2
+    loss = half_squared_loss(unit(batch[0]), target)
     slopes.append(torch.autograd.grad(loss, unit[0].weight)[0].norm().item())
-    report = meter.measure(unit, [batch], lambda output, t: nn.functional.mse_loss(output, t) / 2)
+    report = meter.measure(unit, [batch], half_squared_loss)
     rates.append(report.rate[0])
-    signals.append(np.var(x @ unit[0].weight.detach().numpy()[0]) / report.batch_var[0])
+    signals.append(np.var(x @ (7 * weights)) / report.batch_var[0])
 claims.check(
     "T6",
     "rate read by bnlib.meter from BatchNorm1d fed an exactly white noisy "
@@ -499,17 +604,19 @@ claims.check(
 
 # %% [markdown]
 # Ordinary noise is not exactly white in a sample. It does not have to be: with a few thousand rows the rate is close.
-# Ten independent draws at $\sigma = 1$:
+# Independent draws, one a seed, at $\sigma = 1$:
 
 # %%
 drawn = []
 for each in seeds:
     rng = np.random.default_rng(each)
-    inputs = rng.standard_normal((4000, len(s))) * np.sqrt(s)
+    white = rng.standard_normal((4000, len(s)))
+    inputs = white * np.sqrt(s)
     unexplained = np.sqrt(1 - R_squared.sum()) * rng.standard_normal(4000)
-    targets = inputs / np.sqrt(s) @ np.sqrt(R_squared) + unexplained
+    targets = white @ np.sqrt(R_squared) + unexplained
     noisy = data.corrupt(inputs, rng, noise_std=1.0)
-    drawn.append(1 + theory.least_squares(Moments.from_data(noisy, targets), gamma).rate)
+    sample = Moments.from_data(noisy, targets)
+    drawn.append(1 + theory.least_squares(sample, gamma).rate)
 claims.check(
     "T6",
     "1 + rate of BN least squares on 4,000 rows with ordinary Gaussian "
@@ -523,20 +630,27 @@ claims.check(
 # %% [markdown]
 # ## The control: weight normalization is blind to white noise
 #
-# Weight normalization has the constraint $\lVert v\rVert = \gamma$: the ball in place of the ellipsoid. On a sphere white
-# noise costs every direction the same, so it changes nothing. Two inputs, and a walk around the circle, on
+# Weight normalization has the constraint $\lVert v\rVert = \gamma$: the ball in place of the ellipsoid. On a sphere
+# white noise costs every direction the same, so it changes nothing. Two inputs, and a walk around the circle, on
 # clean inputs and on noisy ones:
 
 
 # %%
 def best_on_circle(noise_var):
+    noisy_cov = flat.cov + noise_var * np.eye(2)
+
     def loss(angle):
         v = gamma * np.array([np.cos(angle), np.sin(angle)])
-        return v @ (flat.cov + noise_var * np.eye(2)) @ v / 2 - flat.cross @ v
+        return v @ noisy_cov @ v / 2 - flat.cross @ v
 
     coarse = np.linspace(0, 2 * np.pi, 721)
     near = coarse[np.argmin([loss(angle) for angle in coarse])]
-    found = minimize_scalar(loss, bounds=(near - 0.01, near + 0.01), method="bounded", options={"xatol": 1e-12})
+    found = minimize_scalar(
+        loss,
+        bounds=(near - 0.01, near + 0.01),
+        method="bounded",
+        options={"xatol": 1e-12},
+    )
     return gamma * np.array([np.cos(found.x), np.sin(found.x)])
 
 
@@ -549,7 +663,8 @@ claims.check(
     tolerance=1e-6,  # a search for a minimum finds half the digits
 )
 turned = theory.noise_path(flat, gamma, [1e-6, 2.0]).weights
-cosine = turned[0] @ turned[1] / np.linalg.norm(turned[0]) / np.linalg.norm(turned[1])
+lengths = np.linalg.norm(turned, axis=1)
+cosine = turned[0] @ turned[1] / lengths.prod()
 print(f"BN's weights turn by {np.degrees(np.arccos(cosine)):.0f} degrees")
 
 # %% [markdown]
@@ -567,7 +682,8 @@ print(f"BN's weights turn by {np.degrees(np.arccos(cosine)):.0f} degrees")
 # same noise matters less.
 
 # %%
-uneven = Moments([0, 0], np.diag([1e-4, 100]), np.sqrt([0.9 * 1e-4, 0.009 * 100]), 1.0)
+variances, parts = np.array([1e-4, 100]), np.array([0.9, 0.009])
+uneven = Moments([0, 0], np.diag(variances), np.sqrt(variances * parts), 1.0)
 share = theory.noise_path(uneven, gamma, [0.03, 1.0, 30.0]).noise_share
 print("noise's share at σ = 0.03, 1, 30:", np.round(share, 3))
 claims.check(
@@ -583,16 +699,21 @@ claims.check(
 # ## What we learned
 #
 # - Under noise BN shares one budget, $\gamma^2$, between signal and noise: {prf:ref}`thm-noise`.
-# - The rate is tuned by the signal-to-noise ratios: $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$.
-# - Signal is charged at $\lambda$, noise at $1 + \lambda$. The slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the noise's share.
-# - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall like $1/\sigma$, not
+# - The rate is tuned by the signal-to-noise ratios:
+#   $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$.
+# - Signal is charged at $\lambda$, noise at $1 + \lambda$. The slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the
+#   noise's share.
+# - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall like $1/\sigma$,
+#   not
 #   $1/\sigma^2$. The fit under weight normalization does none of this.
 #
 # ## Where it stops
 #
-# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where noise is a quadratic
+# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where noise is a
+#   quadratic
 #   penalty exactly; for other losses it is so only to first order in the noise's variance {cite:p}`bishop1995`.
-# - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$: then BN charges noise at
+# - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$: then BN charges
+#   noise at
 #   rate 1 and signal not at all, like plain training on noise.
 # - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that could be done is a
 #   question for data, and [MNIST](05_mnist.py) answers it.

@@ -27,7 +27,7 @@
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # or "mnist", "fashion-mnist": see bnlib.data.load
-seeds = 3  # repetitions behind every interval
+seeds = [0, 1, 2]  # repetitions behind every interval
 digit = 3  # the read-out says: is it this digit?
 components = 64  # principal components that the read-out sees
 gamma = 0.5  # fixed scale, in standard deviations of the target
@@ -112,8 +112,8 @@ def descend(noise_std, steps, seed):
     rng = np.random.default_rng([seed, round(100 * noise_std)])
     network = models.network(
         (components, 1), normalize_output=True,
-        gamma=gamma, eps=1e-30, seed=seed,
-    ).double()
+        gamma=gamma, eps=1e-30, seed=seed, dtype=torch.float64,
+    )
     optimizer = torch.optim.SGD(
         [p for p in network.parameters() if p.requires_grad],
         lr=0.3, momentum=0.9,
@@ -204,15 +204,15 @@ path = theory.noise_path(moments, gamma, np.linspace(0, 3, 61))
 at_points = theory.noise_path(moments, gamma, noise_stds)
 
 # %% tags=["remove-stderr"]
-measured_rate = np.empty((seeds, len(noise_stds)))
-measured_signal = np.empty((seeds, len(noise_stds)))
+measured_rate = np.empty((len(seeds), len(noise_stds)))
+measured_signal = np.empty((len(seeds), len(noise_stds)))
 noisy_weights = {}
-for seed in tqdm(range(seeds), desc="noise path", unit="seed"):
+for row, seed in enumerate(tqdm(seeds, desc="noise path", unit="seed")):
     for level, noise_std in enumerate(noise_stds):
         report, weights = descend(noise_std, noisy_steps, seed)
-        measured_rate[seed, level] = report.rate[0]
+        measured_rate[row, level] = report.rate[0]
         signal = weights @ moments.cov @ weights / gamma**2
-        measured_signal[seed, level] = signal
+        measured_signal[row, level] = signal
         noisy_weights[seed, noise_std] = weights
 
 # %% tags=["hide-input"]
@@ -242,7 +242,7 @@ plotting.show(
     f" falls from 1 to {path.signal_share[-1]:.2f}, the noise takes the rest.",
     caption="Predicted from clean moments (curves) and measured in trained"
     " networks (points with 95 % intervals).",
-    source=f"{source}, seeds 0 to {seeds - 1}",
+    source=f"{source}, seeds {', '.join(map(str, seeds))}",
 )
 
 # %% [markdown]
@@ -273,7 +273,7 @@ fig, axes = plotting.figure(2, 3, height=4.6)
 plotting.weight_images(
     axes.ravel(),
     [leading @ at_points.weights[list(noise_stds).index(s)] for s in shown]
-    + [leading @ noisy_weights[0, s] for s in shown],
+    + [leading @ noisy_weights[seeds[0], s] for s in shown],
     [f"closed form, noise {s:g}" for s in shown]
     + [f"trained, noise {s:g}" for s in shown],
 )
@@ -284,7 +284,7 @@ plotting.show(
     " smooth outline remains. The rows look alike.",
     caption="Effective weights as the noise grows: closed form (top) and"
     " trained networks (bottom).",
-    source=f"{source}, seed 0",
+    source=f"{source}, seed {seeds[0]}",
 )
 
 # %% [markdown]
@@ -310,7 +310,7 @@ schedule = training.Schedule(hidden=(100,), epochs=epochs, batch_size=128)
 levels = [0.0, 1.0, 2.0, 3.0]
 
 # %% tags=["remove-stderr"]
-runs = training.sweep(arms, digits, schedule, range(seeds), levels)
+runs = training.sweep(arms, digits, schedule, seeds, levels)
 
 # %% [markdown]
 # Each line of `runs` is one trained network. From them, for each seed and
@@ -355,7 +355,8 @@ summary = pd.DataFrame(
     index=[*(f"test accuracy: {n}" for n in arms_of),
            "BN's measured rate α", "best weight_decay of the grid"],
 )
-where = f"{source}, 784-100-10, {epochs} epochs, seeds 0 to {seeds - 1}"
+where = (f"{source}, 784-100-10, {epochs} epochs,"
+         f" seeds {', '.join(map(str, seeds))}")
 plotting.table(
     summary,
     "Means with 95 % intervals over seeds; best weight_decay: all values that"
@@ -382,7 +383,7 @@ plotting.band(right, levels, bn_rate, "set by BN, untuned",
 right.plot(levels, np.exp(np.log(found).mean()), "s--",
            color=plotting.COLORS["l2"], label="best weight_decay found")
 for level in levels:
-    right.plot([level] * seeds, found[level], ".",
+    right.plot([level] * len(seeds), found[level], ".",
                color=plotting.COLORS["l2"], alpha=0.5)
 right.set(xlabel="noise_std (pixels' standard deviations)", yscale="log",
           title="rate, units of weight_decay", xticks=levels)

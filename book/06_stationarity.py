@@ -27,7 +27,7 @@
 seed = 0  # of the synthetic points and of all initial weights
 dataset = "mnist-5k"  # data set of the real read-out
 digits_used = 1000  # training digits, of those in the data set
-components = 15  # principal components of the digits, the inputs of the read-out
+components = 15  # principal components of the digits used as inputs
 gamma_digits = 1.0  # fixed scale of every logit
 decays = [0.0, 0.03, 0.1]  # weight decay on gamma
 steps = 800  # of gradient descent, for the picture of training
@@ -43,8 +43,8 @@ from torch.nn.functional import cross_entropy
 
 from bnlib import claims, data, plotting, theory
 
-torch.set_default_dtype(torch.float64)
 torch.manual_seed(seed)
+torch.set_default_dtype(torch.float64)
 
 # %% [markdown]
 # ## Two gradients become parallel
@@ -79,30 +79,35 @@ def best_on_ellipse(gamma):
     around = lambda angle: gamma * half @ [np.cos(angle), np.sin(angle)]
     angles = np.linspace(0, 2 * np.pi, 61)
     start = min(angles, key=lambda angle: logistic_loss(around(angle)))
-    slope = lambda angle: around(angle + np.pi / 2) @ logistic_gradient(around(angle))
+    slope = lambda angle: (
+        around(angle + np.pi / 2) @ logistic_gradient(around(angle))
+    )
     lowest = brentq(slope, start - 0.1, start + 0.1, xtol=1e-15)
     return around(lowest), np.array([around(angle) for angle in angles])
 
-
 # %% tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, width=7.4, height=3.9, sharex=True, sharey=True)
-grid = np.linspace(-2.6, 2.6, 90)
+grid = np.linspace(-3.1, 3.1, 90)
 surface = np.array([[logistic_loss(np.array([a, b])) for a in grid] for b in grid])
 shown = []
-for ax, gamma in zip(axes, (0.7, 1.9)):
+for ax, gamma in zip(axes, (0.7, 1.7)):
     v, ellipse = best_on_ellipse(gamma)
     gradient, normal = logistic_gradient(v), cov @ v
     shown.append(float(theory.rate(v, gradient, gamma)))
     ax.contour(grid, grid, surface, levels=14, colors=plotting.COLORS["none"], linewidths=0.7)
     ax.plot(*ellipse.T, color=plotting.COLORS["batch"])
+    side = np.sign(shown[-1])
     for vector, key, length, name in (
-        (normal, "signal", 0.75, "Σv"), (-gradient, "l2", 1.25, "−∇L")
+        (side * normal, "signal", 1.3, "Σv" if side > 0 else "−Σv"),
+        (-gradient, "l2", 0.8, "−∇L"),
     ):
         tip = v + length * vector / np.linalg.norm(vector)
         ax.annotate("", tip, v, arrowprops=dict(arrowstyle="->", color=plotting.COLORS[key], lw=2.2))
-        ax.annotate(name, tip, xytext=(4, 3), textcoords="offset points", color=plotting.COLORS[key])
+        ax.annotate(name, tip, xytext=(7, -4), textcoords="offset points", color=plotting.COLORS[key])
     ax.plot(*v, "o", color=plotting.COLORS["batch"], markersize=7)
-    ax.set_title(f"γ = {gamma}:  λ = {shown[-1]:+.2f}")
+    ax.set_title(f"γ = {gamma}:  λ = {shown[-1]:.2f}".replace("-", "−"))
+    ax.set_xlim(-3.1, 3.1)
+    ax.set_ylim(-3.1, 3.1)
     ax.set_xlabel("weight 1")
     ax.set_aspect("equal")
 axes[0].set_ylabel("weight 2")
@@ -134,17 +139,25 @@ plotting.show(
 # 2. *(Shadow price.)* Let $\varepsilon = 0$. The least value $m(\gamma) = \min_w J(w, \gamma)$ has
 #    one-sided derivatives. The right one is the smallest, the left one the largest
 #    value of $-\gamma\lambda$ over the minimizers at $\gamma$. Where these share one $\lambda$,
+#
 #    $$\frac{\mathrm d m}{\mathrm d\gamma} = -\gamma\,\lambda .$$
+#
 #    (For a learned $\beta$: if the minimizing $\beta$ stay bounded near $\gamma$.)
 # 3. *(Remove BN, keep the rate, get the same network.)* Let $\varepsilon = 0$, let $w$ (and
-#    $\beta$, if learned) be stationary, $L$ convex and $\lambda \ge 0$. Then $v$ is a global minimizer of the problem without BN
+#    $\beta$, if learned) be stationary, $L$ convex and $\lambda \ge 0$. Then $v$ is a global minimizer of the
+#    problem without BN
+#
 #    $$L(v) + \tfrac{\lambda}{2}\, v^\top\Sigma v ,$$
+#
 #    the only one if $\lambda > 0$ and $\Sigma$ is invertible; and $w$ is a global minimizer of $J$.
 # 4. *(Learned $\gamma$.)* For any $\varepsilon \ge 0$: where $\partial J/\partial\gamma = 0$, $\lambda = 0$.
 #    With weight decay $a$ on $\gamma$, where $\partial J/\partial\gamma + a\gamma = 0$, $\lambda = a$.
-# 5. *($\varepsilon > 0$, $\gamma$ fixed: an inequality.)* $\inf_w J = \min\{L(v) : v^\top\Sigma v \le \gamma^2\}$.
+# 5. *($\varepsilon > 0$, $\gamma$ fixed: an inequality.)* With $\beta$ held fixed,
+#    $\inf_w J = \min\{L(v) : v^\top\Sigma v \le \gamma^2\}$.
 #    At every minimizer of the right-hand side
+#
 #    $$\lambda \ge 0, \qquad \lambda\,(\gamma^2 - v^\top\Sigma v) = 0, \qquad \nabla L(v) + \lambda\,\Sigma v = 0 .$$
+#
 #    Every finite stationary $w$ has $\lambda = 0$; a positive $\lambda$ is
 #    approached as $q \to \infty$, never attained. For least squares
 #    $\lambda = \max(0,\, R\sigma_t/\gamma - 1)$.
@@ -159,36 +172,54 @@ plotting.show(
 # $\nabla L + \lambda'\Sigma v = 0$ for some $\lambda'$, multiply by $v^\top$:
 # $v^\top\nabla L + \lambda'\gamma^2 = 0$, as $v^\top\Sigma v = \gamma^2$. So $\lambda' = \lambda$.
 #
-# **2.** Write $v = \gamma u$ with $u$ on the fixed ellipsoid $E_1 = \{u^\top\Sigma u = 1\}$. By {prf:ref}`thm-constrained`
+# **2.** Write $v = \gamma u$ with $u$ on the fixed ellipsoid $E_1 = \{u^\top\Sigma u = 1\}$. By
+# {prf:ref}`thm-constrained`
 # $m(\gamma) = \min_{u \in E_1} f(u, \gamma)$ with $f(u,\gamma) = L(\gamma u)$: the constraint no longer moves.
 # $E_1$, taken in the range of $\Sigma$, is compact ($L$ does not see the rest), and
-# $\partial_\gamma f = u^\top\nabla L(\gamma u) = v^\top\nabla L(v)/\gamma = -\gamma\lambda$ is continuous in $(u, \gamma)$.
+# $\partial_\gamma f = u^\top\nabla L(\gamma u) = v^\top\nabla L(v)/\gamma = -\gamma\lambda$ is continuous in
+# $(u, \gamma)$.
 # Let $h > 0$.
-# *From above:* for each minimizer $u$ at $\gamma$, $m(\gamma + h) - m(\gamma) \le f(u, \gamma + h) - f(u, \gamma)$. Divide by $h$
+# *From above:* for each minimizer $u$ at $\gamma$, $m(\gamma + h) - m(\gamma) \le f(u, \gamma + h) - f(u, \gamma)$.
+# Divide by $h$
 # and let $h \to 0$: the upper right derivative is at most the least $\partial_\gamma f(u,\gamma)$ among them.
 # *From below:* let $u_h$ be a minimizer at $\gamma + h$. Then
-# $m(\gamma + h) - m(\gamma) \ge f(u_h, \gamma + h) - f(u_h, \gamma) = h\,\partial_\gamma f(u_h, \gamma + \theta h)$ for a $\theta \in (0,1)$.
-# Choose $h \to 0$ along which the quotient tends to its lower limit and, by compactness, $u_h \to u_0$. Continuity makes
-# $u_0$ a minimizer at $\gamma$, and the lower limit is at least $\partial_\gamma f(u_0, \gamma)$. So the right derivative exists and is the
-# least of them. For $h < 0$ both inequalities are divided by a negative number, and the largest takes its place. With a bounded
+# $m(\gamma + h) - m(\gamma) \ge f(u_h, \gamma + h) - f(u_h, \gamma) = h\,\partial_\gamma f(u_h, \gamma + \theta h)$
+# for a $\theta \in (0,1)$.
+# Choose $h \to 0$ along which the quotient tends to its lower limit and, by compactness, $u_h \to u_0$. Continuity
+# makes
+# $u_0$ a minimizer at $\gamma$, and the lower limit is at least $\partial_\gamma f(u_0, \gamma)$. So the right
+# derivative exists and is the
+# least of them. For $h < 0$ both inequalities are divided by a negative number, and the largest takes its place.
+# With a bounded
 # learned $\beta$, run the argument with $(u, \beta)$ in place of $u$.
 #
-# **3.** $(v,\beta) \mapsto L + \frac{\lambda}{2}v^\top\Sigma v$ is a sum of convex functions, as $\lambda \ge 0$ and $\Sigma$ is positive
-# semidefinite. Its gradient in $v$ is zero by part 1; in $\beta$ it is that of $J$, zero too. A stationary point of a convex function is a global
-# minimizer. With $\lambda > 0$ and $\Sigma$ invertible the function is strictly convex in $v$. Finally, on the ellipsoid the penalty is the constant
+# **3.** $(v,\beta) \mapsto L + \frac{\lambda}{2}v^\top\Sigma v$ is a sum of convex functions, as $\lambda \ge 0$
+# and $\Sigma$ is positive
+# semidefinite. Its gradient in $v$ is zero by part 1; in $\beta$ it is that of $J$, zero too. A stationary point of
+# a convex function is a global
+# minimizer. With $\lambda > 0$ and $\Sigma$ invertible the function is strictly convex in $v$. Finally, on the
+# ellipsoid the penalty is the constant
 # $\lambda\gamma^2/2$, so no point of it has a smaller $L$: $w$ minimizes $J$.
 #
-# **4.** $\lambda = -(1/\gamma)\,\partial J/\partial\gamma$. The two cases put $0$ and $-a\gamma$ for $\partial J/\partial\gamma$.
+# **4.** $\lambda = -(1/\gamma)\,\partial J/\partial\gamma$. The two cases put $0$ and $-a\gamma$ for
+# $\partial J/\partial\gamma$.
 #
 # **5.** By {prf:ref}`thm-constrained` the $v$ that BN reaches are, up to what $L$ does not see, the open ellipsoid
-# $v^\top\Sigma v = \gamma^2 q/(q + \varepsilon) < \gamma^2$; $L$ is continuous, so the infimum over it is the minimum over its closure
-# $K$, which is compact. Let $v$ be a minimizer in $K$. $K$ is convex and contains $0$, so $\phi(\tau) = L((1 - \tau) v)$ has its
-# minimum on $[0,1]$ at $\tau = 0$. Hence $\phi'(0) = -v^\top\nabla L(v) \ge 0$: that is $\lambda \ge 0$. If $v^\top\Sigma v < \gamma^2$, then $v$ is an interior
-# point, $\nabla L = 0$ and $\lambda = 0$. If $v^\top\Sigma v = \gamma^2$, then $v$ also minimizes $L$ on the ellipsoid and part 1
+# $v^\top\Sigma v = \gamma^2 q/(q + \varepsilon) < \gamma^2$; $L$ is continuous, so the infimum over it is the
+# minimum over its closure
+# $K$, which is compact. Let $v$ be a minimizer in $K$. $K$ is convex and contains $0$, so
+# $\phi(\tau) = L((1 - \tau) v)$ has its
+# minimum on $[0,1]$ at $\tau = 0$. Hence $\phi'(0) = -v^\top\nabla L(v) \ge 0$: that is $\lambda \ge 0$. If
+# $v^\top\Sigma v < \gamma^2$, then $v$ is an interior
+# point, $\nabla L = 0$ and $\lambda = 0$. If $v^\top\Sigma v = \gamma^2$, then $v$ also minimizes $L$ on the
+# ellipsoid and part 1
 # gives the equation. At a finite stationary $w$ multiply $\nabla L + \lambda\Sigma v = 0$ by $v^\top$:
-# $\lambda\,(v^\top\Sigma v - \gamma^2) = -\lambda\gamma^2\varepsilon/(q + \varepsilon) = 0$, so $\lambda = 0$. Least squares: the
-# unconstrained fit has output variance $R^2\sigma_t^2$. If that is at most $\gamma^2$ it lies in $K$, and $\lambda = 0$; every other minimizer in $K$ is it again, up to
-# the null space. If it exceeds $\gamma^2$, $\nabla L$ vanishes nowhere in $K$, so the minimizer is on the ellipsoid, and {prf:ref}`thm-least-squares` gives
+# $\lambda\,(v^\top\Sigma v - \gamma^2) = -\lambda\gamma^2\varepsilon/(q + \varepsilon) = 0$, so $\lambda = 0$.
+# Least squares: the
+# unconstrained fit has output variance $R^2\sigma_t^2$. If that is at most $\gamma^2$ it lies in $K$, and
+# $\lambda = 0$; every other minimizer in $K$ is it again, up to
+# the null space. If it exceeds $\gamma^2$, $\nabla L$ vanishes nowhere in $K$, so the minimizer is on the
+# ellipsoid, and {prf:ref}`thm-least-squares` gives
 # $\lambda = R\sigma_t/\gamma - 1$. $\square$
 # :::
 #
@@ -203,8 +234,14 @@ gamma = 0.7
 v, _ = best_on_ellipse(gamma)
 gradient = logistic_gradient(v)
 multiplier = theory.rate(v, gradient, gamma)
-claims.check("T3", "At the lowest point of the ellipse, logistic loss in NumPy: minus the gradient against rate times Sigma v",
-             -gradient, multiplier * cov @ v, tolerance=1e-10)
+claims.check(
+    "T3",
+    "At the lowest point of the ellipse, logistic loss in NumPy: minus "
+    "the gradient against rate times Sigma v",
+    -gradient,
+    multiplier * cov @ v,
+    tolerance=1e-10,
+)
 
 # %% [markdown]
 # Least squares allows a check without rounding: all numbers below are fractions.
@@ -214,7 +251,10 @@ claims.check("T3", "At the lowest point of the ellipse, logistic loss in NumPy: 
 S = [[Fraction(4), Fraction(2)], [Fraction(2), Fraction(2)]]  # Sigma
 c, target_var, scale = [Fraction(6), Fraction(7)], Fraction(40), Fraction(2)
 det = S[0][0] * S[1][1] - S[0][1] ** 2
-fit = [(S[1][1] * c[0] - S[0][1] * c[1]) / det, (S[0][0] * c[1] - S[1][0] * c[0]) / det]
+fit = [
+    (S[1][1] * c[0] - S[0][1] * c[1]) / det,
+    (S[0][0] * c[1] - S[1][0] * c[0]) / det,
+]
 kappa = Fraction(5)  # R sigma_t
 assert kappa**2 == c[0] * fit[0] + c[1] * fit[1]
 v = [scale / kappa * entry for entry in fit]  # on the ellipse
@@ -224,9 +264,21 @@ lam = -(v[0] * gradient[0] + v[1] * gradient[1]) / scale**2
 least = lambda g: (target_var - 2 * g * kappa + g**2) / 2
 slope = (least(scale + 1) - least(scale - 1)) / 2
 residual = sum(abs(gradient[i] + lam * Sv[i]) for i in (0, 1))
-claims.check("T3", "Least squares in fractions: gradient plus rate times Sigma v is zero", residual, Fraction(0), kind="exact")
-claims.check("T3", "Least squares in fractions: the slope of the least loss in gamma is minus gamma times the rate",
-             slope, -scale * lam, kind="exact")
+claims.check(
+    "T3",
+    "Least squares in fractions: gradient plus rate times Sigma v is zero",
+    residual,
+    Fraction(0),
+    kind="exact",
+)
+claims.check(
+    "T3",
+    "Least squares in fractions: the slope of the least loss in gamma "
+    "is minus gamma times the rate",
+    slope,
+    -scale * lam,
+    kind="exact",
+)
 
 # %% [markdown]
 # ## What a unit of output variance is worth
@@ -240,23 +292,32 @@ claims.check("T3", "Least squares in fractions: the slope of the least loss in g
 # %%
 def settle(parameters, objective):
     """Minimize by L-BFGS; return the largest entry of the gradient left."""
+
     def closure():
         optimizer.zero_grad()
         loss = objective()
         loss.backward()
         return loss
 
-    # the second pass compares no losses, whose rounding ends the first one early
+    # the second pass compares no losses: their rounding ends the first
     for line_search, iterations in (("strong_wolfe", 100), (None, 300)):
-        optimizer = torch.optim.LBFGS(parameters, max_iter=iterations, history_size=50, tolerance_grad=1e-12,
-                                      tolerance_change=0.0, line_search_fn=line_search)
+        optimizer = torch.optim.LBFGS(
+            parameters,
+            max_iter=iterations,
+            history_size=50,
+            tolerance_grad=1e-12,
+            tolerance_change=0.0,
+            line_search_fn=line_search,
+        )
         optimizer.step(closure)
     closure()
     return max(float(parameter.grad.abs().max()) for parameter in parameters)
 
 
 def read_out(inputs, units, gamma, eps=1e-30):  # torch refuses eps = 0
-    network = nn.Sequential(nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units, eps=eps))
+    network = nn.Sequential(
+        nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units, eps=eps)
+    )
     network[1].weight.data.fill_(gamma)
     return network
 
@@ -274,7 +335,9 @@ def trained(gamma):
     network = read_out(2, 1, gamma)
     network[0].weight.data = torch.tensor([[0.9, -1.2]])
     network[1].bias.requires_grad_(False)
-    objective = lambda: nn.functional.binary_cross_entropy_with_logits(network(x)[:, 0], t)
+    objective = lambda: nn.functional.binary_cross_entropy_with_logits(
+        network(x)[:, 0], t
+    )
     left = settle([network[0].weight], objective)
     loss = objective()
     return float(loss.detach()), float(rates(network, loss)[0]), left
@@ -286,16 +349,22 @@ curve = np.array([trained(gamma) for gamma in scales])
 # %% tags=["hide-input"]
 fig, ax = plotting.figure(height=3.4)
 ax.plot(scales, curve[:, 0], color=plotting.COLORS["batch"], label="least loss, min J")
-for i in range(2, 25, 5):
-    along = np.array([-0.22, 0.22])
+for i in (1, 7, 13, 20):
+    along = np.array([-0.16, 0.16])
     ax.plot(scales[i] + along, curve[i, 0] - scales[i] * curve[i, 1] * along, color=plotting.COLORS["theory"], lw=3)
-    ax.annotate(f"λ = {curve[i, 1]:+.2f}", (scales[i], curve[i, 0]), xytext=(0, 11), textcoords="offset points", ha="center")
+    ax.annotate(
+        f"λ = {curve[i, 1].round(2) + 0.0:.2f}".replace("-", "−"),
+        (scales[i], curve[i, 0]),
+        xytext=(0, 14) if i > 3 else (8, 8),
+        textcoords="offset points",
+        ha="left" if i < 4 else "right" if i > 10 else "center",
+    )
 free = scales[np.abs(curve[:, 1]).argmin()]
 ax.plot([], [], color=plotting.COLORS["theory"], lw=3, label="slope −γλ from one gradient")
 ax.set_ylim(top=curve[:, 0].max() + 0.05)
 ax.set_xlabel("γ, standard deviation of the output")
 ax.set_ylabel("loss")
-ax.legend(loc="upper right")
+ax.legend(loc="upper center")
 plotting.show(
     fig,
     alt=f"The least loss falls as gamma grows to about {free:.1f} and rises after; short lines with slope minus gamma lambda are tangent to it.",
@@ -306,8 +375,14 @@ plotting.show(
 # %%
 h = 1e-4
 slope = (trained(1.0 + h)[0] - trained(1.0 - h)[0]) / (2 * h)
-claims.check("T3", "Torch, logistic loss: central difference of the least loss in gamma against minus gamma times the rate",
-             slope, -1.0 * trained(1.0)[1], tolerance=1e-7)
+claims.check(
+    "T3",
+    "Torch, logistic loss: central difference of the least loss in "
+    "gamma against minus gamma times the rate",
+    slope,
+    -1.0 * trained(1.0)[1],
+    tolerance=1e-7,
+)
 
 # %% [markdown]
 # ## Remove BN, keep the rate, get the same network
@@ -323,7 +398,9 @@ digits = data.load(dataset)
 images = digits.train.images[:digits_used].astype(np.float64)
 images -= images.mean(axis=0)
 _, axes_of_variation = np.linalg.eigh(images.T @ images / len(images))
-features = torch.from_numpy(images @ axes_of_variation[:, : -components - 1 : -1])
+features = torch.from_numpy(
+    images @ axes_of_variation[:, : -components - 1 : -1]
+)
 classes = torch.from_numpy(digits.train.labels[:digits_used])
 sigma = torch.cov(features.T, correction=0)
 
@@ -333,14 +410,16 @@ bn_left = settle([normalized[0].weight, normalized[1].bias], bn_loss)
 rate_bn = rates(normalized, bn_loss())
 w = normalized[0].weight.detach()
 v_bn = torch.from_numpy(theory.effective_weights(w, gamma_digits, sigma))
-print("rates of the ten logits:", rate_bn.numpy().round(4))
+print("rates of the ten logits:", rate_bn.numpy().round(3))
 
 
 def without_bn(penalty_rates):
     v = torch.zeros(10, components, requires_grad=True)
     b = torch.zeros(10, requires_grad=True)
     penalty = lambda: (penalty_rates * ((v @ sigma) * v).sum(dim=1)).sum() / 2
-    left = settle([v, b], lambda: cross_entropy(features @ v.T + b, classes) + penalty())
+    left = settle(
+        [v, b], lambda: cross_entropy(features @ v.T + b, classes) + penalty()
+    )
     return v.detach(), b.detach(), left
 
 
@@ -348,8 +427,14 @@ factors = (1.0, 0.5, 2.0, 0.0)
 refits = {factor: without_bn(factor * rate_bn) for factor in factors}
 with torch.no_grad():
     chance_bn = normalized(features).softmax(dim=1)
-    chance = {factor: (features @ v.T + b).softmax(dim=1) for factor, (v, b, _) in refits.items()}
-gap = {factor: float((chance[factor] - chance_bn).abs().max()) for factor in factors}
+    chance = {
+        factor: (features @ v.T + b).softmax(dim=1)
+        for factor, (v, b, _) in refits.items()
+    }
+gap = {
+    factor: float((chance[factor] - chance_bn).abs().max())
+    for factor in factors
+}
 
 # %% tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, width=7.4, height=3.5)
@@ -358,8 +443,11 @@ for factor in (0.0, 0.5, 2.0, 1.0):
     key, name = look[factor]
     axes[0].plot(v_bn.ravel(), refits[factor][0].ravel(), "o", markersize=3, color=plotting.COLORS[key], label=name)
     axes[1].barh(name, gap[factor], left=0, color=plotting.COLORS[key])
-    axes[1].annotate(f"{gap[factor]:.1g}", (gap[factor], name), xytext=(4, 0), textcoords="offset points", va="center")
+    axes[1].annotate(
+        f"{gap[factor]:.1g}", (gap[factor], name), xytext=(4, 0), textcoords="offset points", va="center"
+    )
 axes[0].axline((0, 0), slope=1, color=plotting.COLORS["batch"], lw=0.8)
+axes[0].set_ylim(-1.5, 1.5)
 axes[0].set_xlabel("weights v, with BN")
 axes[0].set_ylabel("weights, without BN")
 axes[0].legend(title="rate paid", markerscale=2)
@@ -370,16 +458,32 @@ axes[1].set_xlabel("largest difference of a probability")
 plotting.show(
     fig,
     alt="Weights without BN against weights with BN: at the same rate all points lie on the diagonal, at other rates they do not. "
-    + "Largest difference of a class probability: " + ", ".join(f"{look[f][1]} {gap[f]:.1g}" for f in factors) + ".",
-    caption=f"{10 * components} weights of ten logits. Only the rate that BN itself had set brings back the network that BN had found. "
+    + "Largest difference of a class probability: "
+    + ", ".join(f"{look[f][1]} {gap[f]:.1g}" for f in factors)
+    + ".",
+    caption=f"{10 * components} weights of ten logits. Only the rate that BN itself had set brings back the network that BN had found "
+    "(without any rate some weights lie beyond the frame). "
     f"Gradient entries left: {bn_left:.0e} with BN, at most {max(refit[2] for refit in refits.values()):.0e} without.",
     source=f"{digits.title}, {len(classes):,} training digits, {components} principal components, seed {seed}",
 )
 
 # %%
-claims.check("T3", "All ten rates of BN's softmax on digits are positive, as the removal of BN asks", bool((rate_bn > 0).all()), True, kind="exact")
-claims.check("T3", "Softmax on MNIST digits: weights without BN at BN's rates against the effective weights with BN",
-             refits[1.0][0].numpy(), v_bn.numpy(), tolerance=1e-8)
+claims.check(
+    "T3",
+    "All ten rates of BN's softmax on digits are positive, as the "
+    "removal of BN asks",
+    bool((rate_bn > 0).all()),
+    True,
+    kind="exact",
+)
+claims.check(
+    "T3",
+    "Softmax on MNIST digits: weights without BN at BN's rates against "
+    "the effective weights with BN",
+    refits[1.0][0].numpy(),
+    v_bn.numpy(),
+    tolerance=1e-8,
+)
 
 # %% [markdown]
 # This is the plainest answer to "what does BN do to this network": it *is*
@@ -396,17 +500,21 @@ claims.check("T3", "Softmax on MNIST digits: weights without BN at BN's rates ag
 def learned_gamma(decay):
     torch.manual_seed(seed)
     network = read_out(components, 10, gamma_digits)
-    optimizer = torch.optim.SGD([
-        {"params": [network[0].weight], "lr": 1.0},
-        {"params": [network[1].weight], "weight_decay": decay},
-        {"params": [network[1].bias]},
-    ], lr=0.5, momentum=0.9)
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [network[0].weight], "lr": 1.0},
+            {"params": [network[1].weight], "weight_decay": decay},
+            {"params": [network[1].bias]},
+        ],
+        lr=0.5,
+        momentum=0.9,
+    )
     path = []
     for _ in range(steps):
         loss = cross_entropy(network(features), classes)
         optimizer.zero_grad()
         loss.backward()
-        path.append((-network[1].weight.grad + 0) / network[1].weight.detach())
+        path.append(-network[1].weight.grad / network[1].weight.detach())
         optimizer.step()
     return torch.stack(path).numpy(), network
 
@@ -418,7 +526,14 @@ fig, ax = plotting.figure(height=3.4)
 for (decay, (path, _)), key in zip(paths.items(), ("none", "batch", "signal", "noise")):
     ax.plot(np.arange(1, steps + 1), path, color=plotting.COLORS[key], lw=0.8)
     ax.axhline(decay, color=plotting.COLORS["theory"], lw=1.5, ls="--")
-    ax.annotate(f"decay {decay:g}", (steps, decay), xytext=(4, 0), textcoords="offset points", va="center", color=plotting.COLORS[key])
+    ax.annotate(
+        f"decay {decay:g}",
+        (steps, decay),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color=plotting.COLORS[key],
+    )
 ax.set_xscale("log")
 ax.set_ylim(-0.06, 1.6 * max(decays))
 ax.set_xlabel("gradient steps")
@@ -434,12 +549,21 @@ plotting.show(
 # %%
 decay = decays[-1]
 _, network = paths[decay]
-decayed = lambda: cross_entropy(network(features), classes) + decay / 2 * network[1].weight.square().sum()
+decayed = lambda: (
+    cross_entropy(network(features), classes)
+    + decay / 2 * network[1].weight.square().sum()
+)
 left = settle(list(network.parameters()), decayed)
 found = rates(network, cross_entropy(network(features), classes)).numpy()
 print(f"largest gradient entry left: {left:.0e}")
-claims.check("T3", "Softmax on MNIST digits, learned gamma with weight decay: the ten rates against the decay",
-             found, np.full(10, decay), tolerance=1e-8)
+claims.check(
+    "T3",
+    "Softmax on MNIST digits, learned gamma with weight decay: the ten "
+    "rates against the decay",
+    found,
+    np.full(10, decay),
+    tolerance=1e-8,
+)
 
 # %% [markdown]
 # So weight decay on $\gamma$, which many recipes switch off, is a rate in its own
@@ -468,7 +592,9 @@ def least_squares_unit(gamma, eps):
     return float(rates(network, objective())[0]), float(w.norm()), left
 
 
-settled = np.array([least_squares_unit(ratio * kappa, eps_large) for ratio in ratios])
+settled = np.array(
+    [least_squares_unit(ratio * kappa, eps_large) for ratio in ratios]
+)
 
 # %% tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, width=7.4, height=3.3)
@@ -497,8 +623,14 @@ plotting.show(
 
 # %%
 predicted = np.maximum(0, 1 / ratios - 1)
-claims.check("T3", "Torch with eps > 0, least squares: the rate where the optimizer stops against max(0, R sigma_t / gamma - 1)",
-             settled[:, 0], predicted, tolerance=1e-3)
+claims.check(
+    "T3",
+    "Torch with eps > 0, least squares: the rate where the optimizer "
+    "stops against max(0, R sigma_t / gamma - 1)",
+    settled[:, 0],
+    predicted,
+    tolerance=1e-3,
+)
 
 # %% [markdown]
 # With torch's default $\varepsilon = 10^{-5}$ both effects are slow: seen along $|w|$, the
@@ -512,7 +644,8 @@ claims.check("T3", "Torch with eps > 0, least squares: the rate where the optimi
 # - It is a price: $\mathrm d(\min J)/\mathrm d\gamma = -\gamma\lambda$.
 # - If the loss is convex and no rate is negative, BN can be removed. The network without it that pays
 #   the same rates has the same weights, and no other rate will do.
-# - A learned $\gamma$ ends at $\lambda = 0$; weight decay $a$ on $\gamma$ ends at $\lambda = a$, for every unit and every data set.
+# - A learned $\gamma$ ends at $\lambda = 0$; weight decay $a$ on $\gamma$ ends at $\lambda = a$, for every unit and
+# every data set.
 # - With $\varepsilon > 0$ the constraint is an inequality and no negative rate is final.
 #
 # ## Where it stops
@@ -523,5 +656,8 @@ claims.check("T3", "Torch with eps > 0, least squares: the rate where the optimi
 #   [mini-batches](09_minibatches.py) it leaves a positive rate on the population.
 # - A negative $\lambda$ is not regularization, and part 3 is silent there. It is silent, too, on losses that are not
 #   convex in $v$, such as those of a hidden layer: parts 1, 2 and 4 still hold.
-# - With $\varepsilon > 0$ and decay on a learned $\gamma$ alone there is no finite stationary point: $w$ grows for ever while $\gamma$
+# - Decay on $\gamma$ needs a layer whose scale the network sees: in front of another BN layer it finds no rest
+#   ([Depth](08_depth.py)).
+# - With $\varepsilon > 0$ and decay on a learned $\gamma$ alone there is no finite stationary point: $w$ grows for
+# ever while $\gamma$
 #   shrinks to its limit. $\lambda = a$ holds whenever $\gamma$ itself is at rest.

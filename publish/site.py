@@ -59,9 +59,8 @@ def build(profile, site=SITE):
 
 
 def _assemble(source, profile, notebooks, rows, repository_url):
-    shutil.copytree(
-        BOOK, source / "book", ignore=shutil.ignore_patterns("*.yml", "*.ipynb", "__pycache__", ".ipynb_checkpoints")
-    )
+    ignored = shutil.ignore_patterns("*.yml", "*.ipynb", "__pycache__", ".ipynb_checkpoints", "moving")
+    shutil.copytree(BOOK, source / "book", ignore=ignored)
     shutil.copytree(Path(__file__).with_name("static"), source / "_static")
     katex = _node_modules() / "katex" / "dist"
     (source / "_vendor" / "katex").mkdir(parents=True)
@@ -69,6 +68,12 @@ def _assemble(source, profile, notebooks, rows, repository_url):
     shutil.copytree(
         katex / "fonts", source / "_vendor" / "katex" / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
     )
+    # beside `_static`, not in it: Jupyter Book loads what is there on every page
+    jsxgraph = _node_modules() / "jsxgraph"
+    (source / "_vendor" / "jsxgraph").mkdir()
+    for file in ("jsxgraphcore.js", "LICENSE.MIT"):
+        shutil.copy(jsxgraph / "distrib" / file, source / "_vendor" / "jsxgraph")
+    (source / "_vendor" / "moving.js").write_text(_as_one_script(BOOK / "moving" / "start.js"))
     _append(source / "book" / "claims.md", claims.as_page(rows, repository_url))
     _append(source / "book" / "built.md", colophon.as_page(profile, notebooks))
     (source / "book" / "main_result.html").write_text(_figure("main-result", notebooks))
@@ -135,6 +140,26 @@ def _node_modules():
         if done.returncode:
             raise SiteFailed(f"npm ci failed:\n{done.stdout}{done.stderr}")
     return ROOT / "node_modules"
+
+
+def _as_one_script(entry):
+    """ES modules as one plain script, since browsers load no modules from ``file://``."""
+    parts, seen = [], set()
+
+    def visit(path):
+        if path in seen:
+            return
+        seen.add(path)
+        text = path.read_text()
+        for name in re.findall(r'from "\./(\w+)\.js";', text):
+            visit(path.with_name(f"{name}.js"))
+        exported = re.findall(r"^export (?:const|function) (\w+)", text, flags=re.MULTILINE)
+        text = re.sub(r'^import (\{[^}]*\}) from "\./(\w+)\.js";', r"const \1 = modules.\2;", text, flags=re.MULTILINE)
+        text = re.sub(r"^export ", "", text, flags=re.MULTILINE)
+        parts.append(f"modules.{path.stem} = (() => {{\n{text}\nreturn {{ {', '.join(exported)} }};\n}})();\n")
+
+    visit(entry)
+    return '(() => {\n"use strict";\nconst modules = {};\n' + "".join(parts) + "})();\n"
 
 
 def _figure(name, notebooks):

@@ -1,4 +1,4 @@
-"""Sphinx reads the text of a chapter; this hands it the executed notebook, and offers both for download."""
+"""Hands Sphinx, which reads the text of a chapter, the executed notebook; offers both; loads the moving figures."""
 
 import hashlib
 import os
@@ -41,6 +41,13 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+def load_moving_figures(app, pagename, templatename, context, doctree):
+    """The library and the figures' script, on the pages that have a figure and on no other."""
+    if 'class="moving"' in context.get("body", ""):
+        app.add_js_file("jsxgraph/jsxgraphcore.js", loading_method="defer")
+        app.add_js_file("moving.js", loading_method="defer")
+
+
 def drop_thebe(app, config):
     """Jupyter Book always loads sphinx-thebe, which writes a CDN's address into every page."""
     for listeners in app.events.listeners.values():
@@ -54,4 +61,5 @@ def setup(app):
     app.connect("config-inited", drop_thebe)
     # before the theme's own handlers, which make the buttons
     app.connect("html-page-context", offer_notebook, priority=100)
+    app.connect("html-page-context", load_moving_figures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

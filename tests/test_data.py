@@ -224,3 +224,11 @@ def test_corrupt_draws_from_the_generator_given():
     assert corrupt([[1, 2]], np.random.default_rng(0), noise_std=1.0).dtype == np.float64
     generator = np.random.default_rng(2)
     assert (corrupt(inputs, generator, noise_std=1.0) != corrupt(inputs, generator, noise_std=1.0)).all()
+
+
+def test_full_mnist_is_cut_into_50_000_and_10_000():
+    labels = np.repeat(np.arange(10), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+    kept, held_out = data._stratified(labels, 1 / 6)
+    assert (len(kept), len(held_out)) == (50_000, 10_000)
+    shares = np.bincount(labels[held_out]) / np.bincount(labels)
+    assert np.abs(shares - 1 / 6).max() < 1 / 5421

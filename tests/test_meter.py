@@ -162,7 +162,10 @@ def test_gamma_zero_is_nan_and_the_others_are_not():
     report = measure(model, [batch()], cross_entropy)
     assert np.isnan(report.rate).tolist() == [False, False, True, False]
     assert np.isnan(report.l2_rate).tolist() == [False, False, True, False]
-    assert report.gamma[2] == 0
+    assert report.gamma[2] == report.effective_norm[2] == 0
+    layers = report.by_layer()
+    assert layers["channels"].tolist() == [3]
+    assert layers["rate"][0] == pytest.approx(np.delete(report.rate, 2).mean(), rel=1e-14)
 
 
 def test_zero_weights_have_a_rate_and_no_l2_rate():
@@ -245,3 +248,46 @@ def test_what_cannot_be_measured_is_refused(model, batches, message):
     with pytest.raises(ValueError, match=message):
         measure(model, batches, cross_entropy)
     assert_as_found(model, before)
+
+
+def test_in_place_activation_before_the_normalization_makes_no_pair():
+    model = nn.Sequential(nn.Linear(5, 3), nn.ReLU(inplace=True), nn.BatchNorm1d(3))
+    with pytest.raises(ValueError, match="nothing to measure"):
+        measure(model, [batch()], cross_entropy)
+
+
+class Keyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(5, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.norm(input=self.linear(x))
+
+
+def test_normalization_called_by_keyword_is_found():
+    assert measure(Keyword(), [batch()], cross_entropy).layer == ("linear",) * 3
+
+
+class Alternating(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)) for _ in range(2))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.branches[self.calls % 2](x)
+
+
+def test_pair_that_skips_a_batch_is_refused():
+    with pytest.raises(ValueError, match="every batch must go through the same layers"):
+        measure(Alternating(), [batch(), batch()], cross_entropy)
+
+
+def test_variance_far_below_eps_keeps_its_digits():
+    model = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3, eps=1e-2)).double()
+    model[0].weight.data *= 1e-6
+    x, t = batch()
+    expected = model[0](x.double()).var(dim=0, unbiased=False).detach().numpy()
+    np.testing.assert_allclose(measure(model, [(x.double(), t)], cross_entropy).batch_var, expected, rtol=1e-10)

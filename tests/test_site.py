@@ -1,18 +1,12 @@
 """The site, built from the chapters in the smoke profile, as files and in a browser."""
 
-import functools
-import http.server
 import json
-import os
 import re
-import shutil
-import threading
 
 import nbformat
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from publish import ROOT
 from publish.chapters import chapters
@@ -23,7 +17,6 @@ PAGES = [
     entry["file"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] for entry in part["chapters"]
 ]
 PAGES = ["book/index", *PAGES]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # what the theme and sphinxcontrib-bibtex do, on every page of every site made with them
 THEME_RULES = {
     "label-content-name-mismatch",
@@ -102,45 +95,6 @@ def test_every_figure_has_words_a_caption_and_a_source(smoke_book):
                 assert re.search(r'<svg role="img" aria-label="[^"]{40,}"', figure), name
         article = page[page.index("<article") : page.index("</article>")]
         assert not re.search(r"<img(?![^>]*alt=\"[^\"]+\")", article), name
-
-
-@pytest.fixture(scope="session")
-def browser_page(smoke_book):
-    """Open a page of the site, served on this machine: (page, what it asked others for, its errors)."""
-    if not CHROMIUM:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium on this machine; .ci/run installs it")
-        pytest.skip("no Chromium on this machine: the site was not looked at in a browser")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=smoke_book / "html"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*flags, "--disable-component-update", "--disable-sync"]
-        )
-
-        def visit(name, mode="light", width=1280):
-            context = browser.new_context(viewport={"width": width, "height": 900})
-            context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
-            page, others, errors = context.new_page(), [], []
-            page.on(
-                "request",
-                lambda request: others.append(request.url) if not request.url.startswith((address, "data:")) else None,
-            )
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"{address}/{name}.html", wait_until="networkidle")
-            return page, others, errors
-
-        yield visit
-        browser.close()
-    server.shutdown()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -141,6 +141,21 @@ def test_torch_report_columns():
     assert list(frame["channel"]) == [k for each in folded for k in range(len(each["w"]))]
 
 
+@pytest.mark.parametrize("eps", [1e-30, 1e-2])
+def test_torch_report_by_layer(eps):
+    """One weight decay for a whole layer: the pull along all its effective weights over their squared norm."""
+    case = net(0, eps=eps)
+    report = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
+    folded = [case.folded(position) for position in case.pairs]
+    same(report.effective_norm, np.concatenate([np.linalg.norm(each["v"], axis=1) for each in folded]), rtol=1e-12)
+    layers = report.by_layer()
+    assert list(layers.columns) == ["layer", "channels", "rate", "l2_rate"]
+    assert list(layers["layer"]) == [str(position) for position in case.pairs]
+    assert list(layers["channels"]) == [len(each["v"]) for each in folded]
+    same(layers["rate"].to_numpy(), [rate(each["v"], each["grad_v"], each["gamma"]).mean() for each in folded])
+    same(layers["l2_rate"].to_numpy(), [-(each["v"] * each["grad_v"]).sum() / (each["v"] ** 2).sum() for each in folded])
+
+
 @PROPERTY
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), gammas, st.floats(-3, 8))
 def test_property_l2_rate_lies_between_the_directions_rates(seed, d, gamma, exponent):

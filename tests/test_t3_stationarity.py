@@ -181,7 +181,7 @@ def test_torch_softmax_learned_gamma(decay):
     assert np.abs(readout.rates - decay).max() < 1e-7
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_torch_softmax_eps_inequality(seed):
     """eps > 0 and gamma large enough: the free minimizer lies inside the ellipsoid, BN finds it, and lambda = 0."""
     readout = SoftmaxReadout(seed, gamma=8.0, eps=0.1)

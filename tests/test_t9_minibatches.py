@@ -252,3 +252,12 @@ def test_control_broken_moments_are_caught(name):
     with pytest.raises(AssertionError):
         for seed in SEEDS:
             assert_variance_of_variance(BROKEN_VARIANCES[name], Finite(seed, M=2 + seed % 4))
+
+
+def test_exact_decay_of_large_batches():
+    def reference(M):
+        with mpmath.workdps(50):
+            return float(1 / (mpmath.sqrt(mpmath.mpf(2) / M) * mpmath.gammaprod([mpmath.mpf(M) / 2], [mpmath.mpf(M - 1) / 2])) - 1)
+
+    for M, tolerance in ((10**3, 1e-12), (10**6, 1e-9)):
+        assert minibatch_decay(M) == pytest.approx(reference(M), rel=tolerance)
