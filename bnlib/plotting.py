@@ -74,7 +74,7 @@ def figure(rows=1, columns=1, width=7.0, height=3.2, **keywords):
     return fig, fig.subplots(rows, columns, **keywords)
 
 
-def band(ax, x, samples, label, color, marker="o"):
+def band(ax, x, samples, label, color, marker="o", geometric=False):
     """Mean over seeds with its 95 % interval as a band.
 
     Parameters
@@ -83,8 +83,14 @@ def band(ax, x, samples, label, color, marker="o"):
     x : array_like, shape (p,)
     samples : array_like, shape (seeds, p)
     label, color, marker : str
+    geometric : bool
+        Whether mean and interval are those of the logarithms: for rates, which are positive and
+        vary by factors.
     """
+    samples = np.log(samples) if geometric else np.asarray(samples)
     mean, low, high = np.transpose([interval(column) for column in np.asarray(samples).T])
+    if geometric:
+        mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     ax.plot(x, mean, marker=marker, markersize=5, label=label, color=color)
     if np.isfinite(low).all():
         ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0)

@@ -192,7 +192,7 @@ def least_squares(moments, gamma, eps=0.0):
     """
     gamma = np.abs(_scale(gamma, moments.target_var.shape))
     s, U = moments.spectrum
-    explained = _positive_explained("R sigma_t", moments.r_squared * moments.target_var)
+    explained = _positive_explained(moments)
     shrinkage = np.sqrt(explained) / gamma  # 1 + lambda
     if nonnegative("eps", eps) > 0:
         shrinkage = np.maximum(1.0, shrinkage)
@@ -277,7 +277,7 @@ def noise_path(moments, gamma, noise_stds):
     along = U.T @ moments.cross  # (d,)
     noisy = s + noise_stds[:, np.newaxis] ** 2  # (S, d)
     inverse = np.divide(1.0, noisy, out=np.zeros_like(noisy), where=noisy > 0)
-    _positive_explained("R sigma_t", moments.r_squared * moments.target_var)
+    _positive_explained(moments)
     kappa = np.sqrt(inverse @ along**2)  # (S,)
     coordinates = inverse * along * (gamma / kappa)[:, np.newaxis]  # (S, d)
     signal = np.square(coordinates) @ s
@@ -449,10 +449,12 @@ def _scale(gamma, units):
     return gamma
 
 
-def _positive_explained(name, explained):
+def _positive_explained(moments):
+    """R^2 sigma_t^2, after checking that it is positive for every target."""
+    explained = moments.r_squared * moments.target_var
     if (explained <= 0).any():
         raise ValueError(
-            f"{name} = 0: the target is uncorrelated with every input, so all directions are equally good; "
+            "R sigma_t = 0: the target is uncorrelated with every input, so all directions are equally good; "
             "cross must have a nonzero part where cov is nonzero"
         )
     return explained

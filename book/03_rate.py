@@ -465,6 +465,17 @@ claims.check(
 # $\square$
 # :::
 #
+# Walk on the ellipse yourself, for least squares with two inputs. Away from BN's minimizer the two arrows do not
+# cancel, and the rate is that of {prf:ref}`thm-rate`. At it they do, and the rate is $R\sigma_t/\gamma - 1$.
+#
+# <div class="moving" id="moving-ellipse" data-figure="ellipse">
+# <p class="moving-still">On the web pages of this book this figure moves. At a point v of the ellipse stand the arrows
+# of the first picture of this chapter, downhill −∇L and the penalty −λΣv. They cancel only on the line through the
+# origin and the minimizer without BN. On the nearer side, with γ below Rσ<sub>t</sub>, the penalty points
+# inwards: λ is positive, and BN shrinks. With γ above Rσ<sub>t</sub> it points outwards: λ is negative, and BN
+# inflates.</p>
+# </div>
+#
 # Check it in five lines. The closed form against a library's solver for ordinary least squares:
 
 # %%

@@ -445,6 +445,17 @@ plotting.show(
 )
 
 # %% [markdown]
+# Both pictures in one, for six directions. Each bar is as wide as its $R_i^2$ and filled up to its Wiener factor. So the
+# blue area is $\sum_i R_i^2 W_i = (1 + \lambda)^2\gamma^2/\sigma_t^2$: the rate is how much blue the noise has left.
+#
+# <div class="moving" id="moving-noise" data-figure="noise">
+# <p class="moving-still">On the web pages of this book this figure moves. As the noise grows, the bars of directions in
+# which the data vary little drain first; the rate falls with the area that is left, from Rσ<sub>t</sub>/γ − 1 to −1. If
+# strong directions carry the target, little happens until the noise is as large as they are. If weak ones do, the rate
+# falls early, and most of the budget soon is noise.</p>
+# </div>
+
+# %% [markdown]
 # ## Holding on: with BN and without
 #
 # Without BN, noise shrinks the fit like $1/\sigma^2$. With BN only like $1/\sigma$, because the output must keep its

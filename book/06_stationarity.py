@@ -41,7 +41,7 @@ from scipy.optimize import brentq
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from bnlib import claims, data, plotting, theory
+from bnlib import claims, data, plotting, theory, training
 
 torch.manual_seed(seed)
 torch.set_default_dtype(torch.float64)
@@ -290,30 +290,6 @@ claims.check(
 
 
 # %%
-def settle(parameters, objective):
-    """Minimize by L-BFGS; return the largest entry of the gradient left."""
-
-    def closure():
-        optimizer.zero_grad()
-        loss = objective()
-        loss.backward()
-        return loss
-
-    # the second pass compares no losses: their rounding ends the first
-    for line_search, iterations in (("strong_wolfe", 100), (None, 300)):
-        optimizer = torch.optim.LBFGS(
-            parameters,
-            max_iter=iterations,
-            history_size=50,
-            tolerance_grad=1e-12,
-            tolerance_change=0.0,
-            line_search_fn=line_search,
-        )
-        optimizer.step(closure)
-    closure()
-    return max(float(parameter.grad.abs().max()) for parameter in parameters)
-
-
 def read_out(inputs, units, gamma, eps=1e-30):  # torch refuses eps = 0
     network = nn.Sequential(
         nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units, eps=eps)
@@ -338,7 +314,7 @@ def trained(gamma):
     objective = lambda: nn.functional.binary_cross_entropy_with_logits(
         network(x)[:, 0], t
     )
-    left = settle([network[0].weight], objective)
+    left = training.settle([network[0].weight], objective)
     loss = objective()
     return float(loss.detach()), float(rates(network, loss)[0]), left
 
@@ -406,7 +382,7 @@ sigma = torch.cov(features.T, correction=0)
 
 normalized = read_out(components, 10, gamma_digits)
 bn_loss = lambda: cross_entropy(normalized(features), classes)
-bn_left = settle([normalized[0].weight, normalized[1].bias], bn_loss)
+bn_left = training.settle([normalized[0].weight, normalized[1].bias], bn_loss)
 rate_bn = rates(normalized, bn_loss())
 w = normalized[0].weight.detach()
 v_bn = torch.from_numpy(theory.effective_weights(w, gamma_digits, sigma))
@@ -417,7 +393,7 @@ def without_bn(penalty_rates):
     v = torch.zeros(10, components, requires_grad=True)
     b = torch.zeros(10, requires_grad=True)
     penalty = lambda: (penalty_rates * ((v @ sigma) * v).sum(dim=1)).sum() / 2
-    left = settle(
+    left = training.settle(
         [v, b], lambda: cross_entropy(features @ v.T + b, classes) + penalty()
     )
     return v.detach(), b.detach(), left
@@ -553,7 +529,7 @@ decayed = lambda: (
     cross_entropy(network(features), classes)
     + decay / 2 * network[1].weight.square().sum()
 )
-left = settle(list(network.parameters()), decayed)
+left = training.settle(list(network.parameters()), decayed)
 found = rates(network, cross_entropy(network(features), classes)).numpy()
 print(f"largest gradient entry left: {left:.0e}")
 claims.check(
@@ -587,7 +563,7 @@ def least_squares_unit(gamma, eps):
     network = read_out(2, 1, gamma, eps)
     network[0].weight.data = torch.tensor([[0.3, -0.3]])
     objective = lambda: (t - network(x)[:, 0]).square().mean() / 2
-    left = settle([network[0].weight, network[1].bias], objective)
+    left = training.settle([network[0].weight, network[1].bias], objective)
     w = network[0].weight.detach()
     return float(rates(network, objective())[0]), float(w.norm()), left
 

@@ -527,5 +527,8 @@ for index, name in ((0, "first hidden layer"), (-1, "logits")):
 # - It belongs to a network in evaluation mode. In training mode batch statistics couple
 #   the images, and the rest of the batch acts as one more corruption.
 # - A rising share in deeper layers is an observation on small networks and one data set, not a theorem.
+# - The noise level was chosen among six settings of noise, step size, length of training and weight decay, after
+# seeing what they gave.
+#   In all six the last hidden layer gained from training on noise; in the first layer the gain had either sign.
 # - Two copies give one number a unit; its error falls like one over the root of the number of images, and
 #   units with little noise need more of them.

@@ -384,28 +384,10 @@ def decayed_loss():
     )
 
 
-def closure():
-    small.zero_grad()
-    loss = decayed_loss()
-    loss.backward()
-    return loss
-
-
-# the second pass compares no losses, whose rounding ends the first one early
-for line_search, iterations in (("strong_wolfe", 1000), (None, 300)):
-    optimizer = torch.optim.LBFGS(
-        raw,
-        max_iter=iterations,
-        history_size=50,
-        tolerance_grad=1e-12,
-        tolerance_change=0.0,
-        line_search_fn=line_search,
-    )
-    optimizer.step(closure)
-closure()
-print(
-    f"largest gradient entry left: {max(float(w.grad.abs().max()) for w in raw):.0e}"
-)
+left = training.settle(raw, decayed_loss, iterations=1000)
+print(f"largest gradient entry left: {left:.0e}")
+small.zero_grad()  # settling added up the gradients of gamma
+decayed_loss().backward()
 found, predicted, h = [], [], points
 with torch.no_grad():
     for linear, bn, *activation in (layers[0], layers[1], layers[2][:2]):
@@ -430,6 +412,25 @@ claims.check(
     np.concatenate(predicted),
     tolerance=1e-8,
 )
+
+# %% [markdown]
+# Why $\varepsilon$ is needed is best seen in least squares with a single input of variance 1, where
+# $q = \lvert w\rvert^2$.
+# Two pulls act on the length of $w$: decay shortens it by $a_w\lvert w\rvert^2$, and the loss, by the gauge
+# identity of
+# {prf:ref}`thm-depth`, lengthens it by $\frac{\varepsilon}{q + \varepsilon}\,\gamma^2\lambda$. Where they are
+# equal, $\lambda$ is the
+# closed form. Without decay and with $\varepsilon > 0$ the rate is the $\max(0, R\sigma_t/\gamma - 1)$ of
+# {prf:ref}`thm-stationary`.
+#
+# <div class="moving" id="moving-decay" data-figure="decay">
+# <p class="moving-still">On the web pages of this book this figure moves. With ε = 0 the loss does not pull on |w| at
+# all: decay shortens w towards 0, and the rate stays Rσ<sub>t</sub>/γ − 1. With ε above 0 and no decay it is that
+# or 0,
+# whichever is larger, and for γ below Rσ<sub>t</sub> w lengthens for ever. With both, the two pulls meet at one
+# length,
+# and there is a positive rate for every γ.</p>
+# </div>
 
 # %% [markdown]
 # ## The rates by layer, in training

@@ -75,6 +75,8 @@ def fresh_network(length=1.0):
 # known results about training are bookkeeping with these two lines.
 #
 # ::::{prf:corollary} Plain gradient descent on a scale-invariant loss
+# :label: cor-ray
+#
 # Let $\varepsilon = 0$, $\eta > 0$, $a \ge 0$, $p = 1 - \eta a > 0$, and $w_{k+1} = p\, w_k - \eta\,\nabla J_k(w_k)$: steps of size $\eta$ with
 # weight decay $a$ on $w$. The loss $J_k$ may differ from step to step, as with mini-batches and with other parameters
 # that train too. Write $u_k = w_k/\lvert w_k\rvert$, $g_k = \nabla J_k(u_k)$ and $G_k = \lvert w_k\rvert^2/\eta$.
@@ -281,7 +283,8 @@ for length, key in zip((0.3, 1.0, 3.0), ("signal", "batch", "l2")):
     spread = f"{smooth[-1]:.1f}"
 turn = np.degrees(np.arccos(p))
 right.axhline(turn, color=plotting.COLORS["theory"], linestyle="--")
-right.text(steps, turn * 1.06, "arccos(1 − ηa)", ha="right")
+right.text(0, turn * 1.15, "arccos(1 − ηa)")
+right.set_ylim(top=turn * 2)
 left.set(xlabel="step", title="|w|², mean over units")
 right.set(xlabel="step", title="turn a step, degrees")
 left.legend()
@@ -307,6 +310,8 @@ plotting.show(
 # to the minimum; we ask what a given $\gamma$ costs. For least squares the two questions meet in one formula.
 #
 # ::::{prf:corollary} The length that a direction asks for
+# :label: cor-length
+#
 # For least squares, $\varepsilon = 0$, $\beta = \operatorname E t$ and every $w$ with $q > 0$, let $\gamma^*(w) = c'w/\sqrt q$. Then
 #
 # $$
@@ -373,24 +378,28 @@ plotting.show(
 
 # %% [markdown]
 # {cite:t}`cai2018` study gradient descent with BN on just this problem, ordinary least squares. According to their abstract it
-# converges for arbitrary learning rates of the weights, which fits (ii) above: the effective step is bounded whatever $\eta$ is.
+# converges for arbitrary learning rates of the weights, which fits {prf:ref}`cor-ray` (ii): the effective step is bounded whatever $\eta$ is.
 #
 # ## Smoothing, as an equality
 #
-# {cite:t}`santurkar2018` bound the gradient behind BN by the gradient in front of it: theorem 4.1 there. (Copies of the
-# theorem that we have seen differ in one factor.) In our notation it is an equality, with $\varepsilon$ or without, and
-# the terms that are subtracted are old acquaintances.
+# {cite:t}`santurkar2018` bound the gradient at BN's input, the pre-activations $z$, by the gradient at its output $y$:
+# theorem 4.1 there. (Copies of the theorem that we have seen differ in one factor.) In our notation it is an equality, with
+# $\varepsilon$ or without, and the terms that are subtracted are old acquaintances.
 #
-# ::::{prf:corollary} The gradient behind BN, exactly
+# ::::{prf:corollary} The gradient that BN passes on, exactly
+# :label: cor-smoothing
+#
 # Let $z$ be the pre-activations of one unit over a batch of $M$, $\hat z = (z - \bar z)/s$, $y = \gamma\hat z + \beta$, and
 # $h = \partial J/\partial y$, a vector of $M$ numbers. For every $\varepsilon \ge 0$ with $s > 0$
 #
 # $$
+# \begin{aligned}
 # \Bigl\lvert\frac{\partial J}{\partial z}\Bigr\rvert^2
-# = \frac{\gamma^2}{s^2} \Bigl( \lvert h\rvert^2 - \frac1M \langle 1, h\rangle^2
-# - \frac1M \Bigl(1 + \frac{\varepsilon}{q + \varepsilon}\Bigr) \langle h, \hat z\rangle^2 \Bigr)
-# = \frac{\gamma^2}{s^2} \Bigl( \lvert h\rvert^2 - \frac1M \Bigl(\frac{\partial J}{\partial\beta}\Bigr)^2
+# &= \frac{\gamma^2}{s^2} \Bigl( \lvert h\rvert^2 - \frac1M \langle 1, h\rangle^2
+# - \frac1M \Bigl(1 + \frac{\varepsilon}{q + \varepsilon}\Bigr) \langle h, \hat z\rangle^2 \Bigr) \\
+# &= \frac{\gamma^2}{s^2} \Bigl( \lvert h\rvert^2 - \frac1M \Bigl(\frac{\partial J}{\partial\beta}\Bigr)^2
 # - \frac1M \Bigl(1 + \frac{\varepsilon}{q + \varepsilon}\Bigr) (\gamma\lambda)^2 \Bigr) .
+# \end{aligned}
 # $$
 # ::::
 #
@@ -415,8 +424,8 @@ plotting.show(
 # $\langle\hat z, h\rangle = \partial J/\partial\gamma = -\gamma\lambda$ by {prf:ref}`thm-rate`. $\square$
 # :::
 #
-# So the second term *is* the rate: what BN takes off the gradient is its constant part and the part that its penalty cancels.
-# Check it on PyTorch, and without $\varepsilon$ and with a large one.
+# So the last term *is* the rate: what BN takes off the gradient is its constant part and the part that its penalty cancels.
+# Check it on PyTorch, without $\varepsilon$ and with a large one.
 
 
 # %%
@@ -447,7 +456,7 @@ for eps, name in ((1e-30, "no eps"), (0.5, "eps = 0.5")):
     behind, predicted = smoothed(network, x, labels)
     claims.check(
         "T2",
-        "squared gradient behind BatchNorm1d of every hidden unit against "
+        "squared gradient at the input of BatchNorm1d, every hidden unit, against "
         f"the equality with the rate in it, {name}",
         measured=behind,
         predicted=predicted,
@@ -482,8 +491,8 @@ plotting.show(
     fig,
     alt=f"The shares that the two terms take off the squared gradient: at the first step {parts[0, 0]:.2g} and {parts[0, 1]:.2g}, "
     f"at the last {parts[-1, 0]:.1g} and {parts[-1, 1]:.1g}.",
-    caption="What is taken off, as a share of the gradient in front of BN, summed over the units. It is small in this network and fades as β "
-    "and a learned γ come to rest: then only the factor γ²/s² is left.",
+    caption=f"What is taken off, as a share of the squared gradient at BN's output, all units together: {parts[0].sum():.0%} at the first step. It fades as "
+    "β and a learned γ come to rest; then only the factor γ²/s² is left.",
     source=f"generated data, {rows} rows in one batch, seed {seed}",
 )
 
@@ -549,8 +558,8 @@ noise_penalty = np.einsum("ni,ij,nj->n", v, noise_cov, v) / 2
 clean_loss = (moments.target_var - 2 * v @ moments.cross + variance) / 2
 claims.check(
     "T6",
-    "clean squared loss plus noise penalty on BN's noisy ellipsoid, a hundred random "
-    "directions, against a constant minus c'v",
+    "clean squared loss plus noise penalty on BN's noisy ellipsoid, a "
+    "hundred random directions, against a constant minus c'v",
     measured=clean_loss + noise_penalty,
     predicted=(moments.target_var + gamma**2) / 2 - v @ moments.cross,
     tolerance=1e-13,
@@ -571,6 +580,7 @@ right.semilogx(stds, path.noise_share * gamma**2, color=plotting.COLORS["batch"]
 right.semilogx(stds, stds**2 * np.square(alone).sum(axis=1), color=plotting.COLORS["none"], label="without BN")
 right.axhline(gamma**2, color=plotting.INK, linewidth=1, linestyle=":")
 right.text(0.05, gamma**2 * 1.03, "γ²")
+right.set_ylim(top=gamma**2 * 1.2)
 right.set(xlabel="noise_std σ", title="noise left in the best unit's output")
 right.legend(loc="center left", fontsize=9)
 plotting.show(
@@ -676,14 +686,14 @@ claims.check(
 # | work | what it says, as far as read | here | how this book differs |
 # | --- | --- | --- | --- |
 # | {cite:t}`ioffe2015` (text) | the layer; the scale of the weights cancels | [chapter 1](01_what_bn_computes.py), {prf:ref}`thm-depth` | asks for the rate |
-# | {cite:t}`vanlaarhoven2017` (abstract, second hand) | weight decay before BN has no regularizing effect of its own; it sets the effective step | (i), {prf:ref}`thm-depth` | adds what it does at rest, through $\varepsilon$ |
-# | {cite:t}`arora2018` (abstract, second hand) | gradient descent with BN reaches a stationary point without a tuned step | (ii) | tunes a rate, not a step |
-# | {cite:t}`li2019` (abstract, second hand) | decay is equivalent to an exponentially growing step, momentum included | (iii) | plain steps only |
-# | {cite:t}`wan2020` (text) | length and angle of a step settle, under assumptions | (iv) | exact on average, no speed of settling |
-# | {cite:t}`hoffer2018`, {cite:t}`zhang2018` (abstracts) | norm and objective are decoupled; decay raises the effective step | (i), (iv) | nothing on other norms and optimizers |
-# | {cite:t}`kohler2018` (abstract, second hand) | length and direction split; convergence rates | {prf:ref}`thm-constrained`, $1 + \lambda = \gamma^*/\gamma$ | says what a fixed length costs, not how fast one gets there |
-# | {cite:t}`cai2018` (abstract) | gradient descent with BN on least squares converges at any step | {prf:ref}`thm-least-squares`, (ii) | the end of the path, not the path |
-# | {cite:t}`santurkar2018` (text) | BN makes gradients smaller and smoother | {prf:ref}`thm-rate` | an equality for the gradient, the rate in it; nothing on curvature |
+# | {cite:t}`vanlaarhoven2017` (abstract, second hand) | weight decay before BN has no regularizing effect of its own; it sets the effective step | {prf:ref}`cor-ray` (i), {prf:ref}`thm-depth` | adds what it does at rest, through $\varepsilon$ |
+# | {cite:t}`arora2018` (abstract, second hand) | gradient descent with BN reaches a stationary point without a tuned step | {prf:ref}`cor-ray` (ii) | tunes a rate, not a step |
+# | {cite:t}`li2019` (abstract, second hand) | decay is equivalent to an exponentially growing step, momentum included | {prf:ref}`cor-ray` (iii) | plain steps only |
+# | {cite:t}`wan2020` (text) | length and angle of a step settle, under assumptions | {prf:ref}`cor-ray` (iv) | exact on average, no speed of settling |
+# | {cite:t}`hoffer2018`, {cite:t}`zhang2018` (abstracts) | norm and objective are decoupled; decay raises the effective step | {prf:ref}`cor-ray` (i), (iv) | nothing on other norms and optimizers |
+# | {cite:t}`kohler2018` (abstract, second hand) | length and direction split; convergence rates | {prf:ref}`thm-constrained`, {prf:ref}`cor-length` | says what a fixed length costs, not how fast one gets there |
+# | {cite:t}`cai2018` (abstract) | gradient descent with BN on least squares converges at any step | {prf:ref}`thm-least-squares`, {prf:ref}`cor-ray` (ii) | the end of the path, not the path |
+# | {cite:t}`santurkar2018` (text) | BN makes gradients smaller and smoother | {prf:ref}`cor-smoothing` | an equality for the gradient, the rate in it; nothing on curvature |
 # | {cite:t}`bishop1995` (abstract, second hand) | training on noise is Tikhonov, to second order | {prf:ref}`thm-noise` | BN fixes signal plus noise |
 # | {cite:t}`salimans2016` (text) | length and direction, without the data | {prf:ref}`thm-invariance` | the control |
 # | {cite:t}`luo2018` (abstract) | BN is population normalization and gamma decay | {prf:ref}`thm-minibatch` | exact for Gaussian least squares |
@@ -694,9 +704,9 @@ claims.check(
 #
 # - BN tunes two things. The *step*, through $\lvert w\rvert$, which the function does not see; and the *rate*, through the constraint on $v$.
 #   Weight decay in front of BN acts on the first.
-# - Under plain steps with decay $a$, the mean turn of a step is set by $\eta a$ alone, exactly.
+# - Under plain steps with decay $a$ and bounded lengths, the mean turn of a step is set by $\eta a$ alone.
 # - For least squares $1 + \lambda$ is the length that a direction asks for over the length that it has, at every step.
-# - The known smoothing bound is an equality, and what it subtracts is the rate.
+# - The known smoothing bound is an equality, and the rate is in what it subtracts.
 # - Noise is a Tikhonov penalty. BN turns it into a reward for signal, because the sum of the two is fixed.
 #
 # ## Where it stops

@@ -68,7 +68,6 @@ def _assemble(source, profile, notebooks, rows, repository_url):
     shutil.copytree(
         katex / "fonts", source / "_vendor" / "katex" / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
     )
-    # beside `_static`, not in it: Jupyter Book loads what is there on every page
     jsxgraph = _node_modules() / "jsxgraph"
     (source / "_vendor" / "jsxgraph").mkdir()
     for file in ("jsxgraphcore.js", "LICENSE.MIT"):

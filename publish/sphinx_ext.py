@@ -11,6 +11,7 @@ from publish.claims import MIME
 
 # set by `publish.site`: the folder with one executed notebook a chapter
 EXECUTED = "BNLIB_EXECUTED"
+FIGURE_SCRIPTS = ("jsxgraph/jsxgraphcore.js", "moving.js")
 
 
 def source_hash(text):
@@ -41,11 +42,16 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
-def load_moving_figures(app, pagename, templatename, context, doctree):
-    """The library and the figures' script, on the pages that have a figure and on no other."""
+def hold_back_figures(app, config):
+    """Jupyter Book loads the scripts of all static folders on every page; these wait for `load_figures`."""
+    config.html_js_files = [name for name in config.html_js_files if name not in FIGURE_SCRIPTS]
+
+
+def load_figures(app, pagename, templatename, context, doctree):
+    """What the moving figures need, on the pages that have one and on no other."""
     if 'class="moving"' in context.get("body", ""):
-        app.add_js_file("jsxgraph/jsxgraphcore.js", loading_method="defer")
-        app.add_js_file("moving.js", loading_method="defer")
+        for name in FIGURE_SCRIPTS:
+            app.add_js_file(name, loading_method="defer")
 
 
 def drop_thebe(app, config):
@@ -59,7 +65,8 @@ def drop_thebe(app, config):
 
 def setup(app):
     app.connect("config-inited", drop_thebe)
+    app.connect("config-inited", hold_back_figures)
     # before the theme's own handlers, which make the buttons
     app.connect("html-page-context", offer_notebook, priority=100)
-    app.connect("html-page-context", load_moving_figures)
+    app.connect("html-page-context", load_figures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""The figures that move: their formulas against bnlib.theory, their controls, and what is left of them without JavaScript."""
+"""The figures that move: their formulas against bnlib.theory, their controls, what is left without JavaScript."""
 
 import re
 from itertools import product
@@ -29,7 +29,10 @@ PERTURBED = {
     "ordinaryLeastSquares": ("a * d - b * b", "a * d - 1.00000000001 * b * b"),
     "leastSquares": ("(2 * explainedStd ** 2)", "(2.00000000001 * explainedStd ** 2)"),
     "leastSquaresRate": ("Math.max(0, multiplier)", "Math.max(1e-10, multiplier)"),
-    "noisePath": ("(multiplier * signal) / normSquared + (1 +", "(multiplier * signal) / normSquared + (1.00000000001 +"),
+    "noisePath": (
+        "(multiplier * signal) / normSquared + (1 +",
+        "(multiplier * signal) / normSquared + (1.00000000001 +",
+    ),
     "weightDecayRate": ("/ (eps * gamma ** 2)", "/ (eps * gamma ** 2.0000000001)"),
     "weightDecayFit": ("** 1.5) / (inputVar", "** 1.50000000001) / (inputVar"),
     "minibatchFactor": ("(size - 1) / 2 / ratio", "(size - 0.99999999999) / 2 / ratio"),

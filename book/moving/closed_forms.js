@@ -67,7 +67,12 @@ export function noisePath(variances, cross, gamma, noiseStd) {
   const noiseVar = noiseStd ** 2;
   const scale = Math.abs(gamma);
   const noisy = variances.map((s) => positive("s_i + noise_std^2", s + noiseVar));
-  const kappa = Math.sqrt(positive("kappa", cross.reduce((sum, c, i) => sum + c ** 2 / noisy[i], 0)));
+  const kappa = Math.sqrt(
+    positive(
+      "kappa",
+      cross.reduce((sum, c, i) => sum + c ** 2 / noisy[i], 0),
+    ),
+  );
   const weights = cross.map((c, i) => ((scale / kappa) * c) / noisy[i]);
   const signal = weights.reduce((sum, v, i) => sum + variances[i] * v ** 2, 0);
   const normSquared = dot(weights, weights);

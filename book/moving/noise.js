@@ -24,10 +24,27 @@ export function noise(host) {
 
   const figure = stage(host, {
     caption:
-      "Turn up the noise: watch the narrow directions drain first, the rate fall, and the budget change hands. Then let weak directions carry the target, and do it again.",
+      "Turn up the noise: watch the narrow directions drain first, the rate fall, and the budget change hands. " +
+      "Then let weak directions carry the target, and do it again.",
     sliders: [
-      { name: "level", label: "noise_std σ", min: -1.7, max: 1.5, step: 0.02, value: -0.5, show: (value) => power(10 ** value) },
-      { name: "decay", label: "variances sᵢ", min: 0, max: 4, step: 0.1, value: 2, show: (value) => `∝ i^−${number(value, 1)}` },
+      {
+        name: "level",
+        label: "noise_std σ",
+        min: -1.7,
+        max: 1.5,
+        step: 0.02,
+        value: -0.5,
+        show: (value) => power(10 ** value),
+      },
+      {
+        name: "decay",
+        label: "variances sᵢ",
+        min: 0,
+        max: 4,
+        step: 0.1,
+        value: 2,
+        show: (value) => `∝ i^−${number(value, 1)}`,
+      },
       {
         name: "alignment",
         label: "target carried by",
@@ -37,7 +54,15 @@ export function noise(host) {
         value: 0,
         show: (value) => (value > 0.05 ? "weak directions" : value < -0.05 ? "strong directions" : "all alike"),
       },
-      { name: "gamma", label: "scale γ", min: 0.3, max: 1.2, step: 0.01, value: 0.5, show: (value) => `${number(value)} σₜ` },
+      {
+        name: "gamma",
+        label: "scale γ",
+        min: 0.3,
+        max: 1.2,
+        step: 0.01,
+        value: 0.5,
+        show: (value) => `${number(value)} σₜ`,
+      },
     ],
     draw(values) {
       view = look(values);
@@ -52,10 +77,14 @@ export function noise(host) {
           ["noise", percent(now.noiseShare)],
           ["L2-equivalent α", signed(now.l2Rate)],
         ],
-        says: `λ = ${signed(now.rate)}: ${verdict(now.rate)}. ${percent(now.signalShare)} of the output’s variance is signal, ${percent(now.noiseShare)} noise.`,
+        says:
+          `λ = ${signed(now.rate)}: ${verdict(now.rate)}. ` +
+          `${percent(now.signalShare)} of the output’s variance is signal, ${percent(now.noiseShare)} noise.`,
         alts: [
-          `The rate against the noise, falling towards −1. At noise ${power(10 ** values.level)} it is ${signed(now.rate)}.`,
-          `A bar a direction, as wide as its share of the target and as high as its Wiener factor: ${now.wiener.map((factor) => number(factor)).join(", ")}. Below, the budget: signal ${percent(now.signalShare)}, noise ${percent(now.noiseShare)}.`,
+          `The rate against the noise, falling towards −1. At ${power(10 ** values.level)} it is ${signed(now.rate)}.`,
+          "A bar a direction, as wide as its share of the target and as high as its Wiener factor: " +
+            `${now.wiener.map((factor) => number(factor)).join(", ")}. ` +
+            `Below, the budget: signal ${percent(now.signalShare)}, noise ${percent(now.noiseShare)}.`,
         ],
       };
     },
@@ -63,17 +92,54 @@ export function noise(host) {
   view = look(figure.values);
 
   const rates = makeBoard(figure.boards, [-2.05, 2.62, 1.65, -1.75]);
-  rates.curve(() => [[-1.7, 1.5], [0, 0]], { width: 0.6 });
+  rates.curve(
+    () => [
+      [-1.7, 1.5],
+      [0, 0],
+    ],
+    { width: 0.6 },
+  );
   rates.axes({
-    x: { at: -1.15, from: -1.7, to: 1.5, ticks: [[-1, "0.1"], [0, "1"], [1, "10"]], title: "noise_std σ" },
-    y: { at: -1.7, from: -1.15, to: 2.25, ticks: [[-1, "−1"], [0, "0"], [1, "1"], [2, "2"]], title: "rate λ" },
+    x: {
+      at: -1.15,
+      from: -1.7,
+      to: 1.5,
+      ticks: [
+        [-1, "0.1"],
+        [0, "1"],
+        [1, "10"],
+      ],
+      title: "noise_std σ",
+    },
+    y: {
+      at: -1.7,
+      from: -1.15,
+      to: 2.25,
+      ticks: [
+        [-1, "−1"],
+        [0, "0"],
+        [1, "1"],
+        [2, "2"],
+      ],
+      title: "rate λ",
+    },
     gap: [0.06, 0.06],
   });
   rates.text(1.5, 0.14, "BN shrinks", { anchorX: "right" });
   rates.text(1.5, -0.14, "BN inflates", { anchorX: "right" });
   rates.curve(() => [LEVELS, view.path], { color: COLORS.theory, width: 3 });
-  rates.curve(() => [[view.level, view.level], [-1.15, view.now.rate]], { color: INK, width: 0.8, dash: 1 });
-  const grip = rates.handle(() => [view.level, view.now.rate], (x) => figure.set({ level: x }), COLORS.theory);
+  rates.curve(
+    () => [
+      [view.level, view.level],
+      [-1.15, view.now.rate],
+    ],
+    { color: INK, width: 0.8, dash: 1 },
+  );
+  const grip = rates.handle(
+    () => [view.level, view.now.rate],
+    (x) => figure.set({ level: x }),
+    COLORS.theory,
+  );
 
   const bars = makeBoard(figure.boards, [-0.09, 1.26, 0.97, -0.72]);
   const box = (left, right, low, high) => [
@@ -83,7 +149,12 @@ export function noise(host) {
   DIRECTIONS.forEach((direction, i) => {
     const left = () => view.starts[i] + 0.004;
     const right = () => view.starts[i] + view.shares[i] - 0.004;
-    bars.curve(() => box(left(), right(), 0, view.now.wiener[i]), { color: "none", width: 0, fill: COLORS.batch, opacity: 0.75 });
+    bars.curve(() => box(left(), right(), 0, view.now.wiener[i]), {
+      color: "none",
+      width: 0,
+      fill: COLORS.batch,
+      opacity: 0.75,
+    });
     bars.curve(() => box(left(), right(), 0, 1), { color: COLORS.none, width: 1 });
     bars.text(
       () => (left() + right()) / 2,
@@ -95,7 +166,12 @@ export function noise(host) {
   bars.text(0, 1.13, "height: Wiener factor, width: Rᵢ²");
   const split = () => EXPLAINED * view.now.signalShare;
   bars.curve(() => box(0, split(), -0.46, -0.3), { color: "none", width: 0, fill: COLORS.signal, opacity: 0.85 });
-  bars.curve(() => box(split(), EXPLAINED, -0.46, -0.3), { color: "none", width: 0, fill: COLORS.noise, opacity: 0.85 });
+  bars.curve(() => box(split(), EXPLAINED, -0.46, -0.3), {
+    color: "none",
+    width: 0,
+    fill: COLORS.noise,
+    opacity: 0.85,
+  });
   bars.text(0, -0.57, () => `signal ${percent(view.now.signalShare)}`);
   bars.text(EXPLAINED, -0.57, () => `noise ${percent(view.now.noiseShare)}`, { anchorX: "right" });
   figure.refresh();

@@ -12,7 +12,11 @@ export const COLORS = {
 // JSXGraph hands colours on to the SVG as they are: the theme's text colour, live
 export const INK = "currentColor";
 
-export const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "");
+export const number = (value, digits = 2) =>
+  value
+    .toFixed(digits)
+    .replace(/^-(?=.*[1-9])/, "−")
+    .replace("-", "");
 export const signed = (value, digits = 2) => {
   const text = number(value, digits);
   return text.startsWith("−") || !/[1-9]/.test(text) ? text : `+${text}`;
@@ -203,8 +207,20 @@ export function makeBoard(parent, box, { ratio = "4 / 3", square = false } = {})
   // axes as words and two thin lines: x, y = { at: where the line lies, from, to, ticks: [[place, text]], title }
   function axes({ x, y, gap }) {
     const thin = { color: INK, width: 1 };
-    curve(() => [[x.from, x.to], [x.at, x.at]], thin);
-    curve(() => [[y.at, y.at], [y.from, y.to]], thin);
+    curve(
+      () => [
+        [x.from, x.to],
+        [x.at, x.at],
+      ],
+      thin,
+    );
+    curve(
+      () => [
+        [y.at, y.at],
+        [y.from, y.to],
+      ],
+      thin,
+    );
     for (const [place, words] of x.ticks) text(place, x.at - gap[1], words, { anchorX: "middle", anchorY: "top" });
     for (const [place, words] of y.ticks) text(y.at - gap[0], place, words, { anchorX: "right" });
     text(x.to, x.at - 5 * gap[1], x.title, { anchorX: "right", anchorY: "top" });
@@ -216,7 +232,16 @@ export function makeBoard(parent, box, { ratio = "4 / 3", square = false } = {})
     rows.forEach(([color, dash, words], i) => {
       const say = typeof words === "function" ? words : () => words;
       const level = y - i * height;
-      curve(() => (say() && color ? [[x, x + 0.8 * width], [level, level]] : [[], []]), { color: color || INK, dash, width: 3 });
+      curve(
+        () =>
+          say() && color
+            ? [
+                [x, x + 0.8 * width],
+                [level, level],
+              ]
+            : [[], []],
+        { color: color || INK, dash, width: 3 },
+      );
       text(color ? x + width : x, level, say);
     });
   }
