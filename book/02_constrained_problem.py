@@ -443,7 +443,7 @@ inside = fold(w_exact, scale, Sigma, eps_exact)
 slack = scale**2 - variance(inside, Sigma)
 s_exact = root(eps_exact * scale**2 / slack)
 claims.check(
-    "T1",
+    "T3e",
     "eps > 0: raw weights recovered from their effective weights in exact "
     "arithmetic",
     measured=[s_exact / scale * v_i for v_i in inside],
@@ -470,7 +470,7 @@ w_wide = np.sqrt(0.1 / slack) * free  # the proof's inverse, eps = 0.1
 unit = bn_unit(w_wide, eps=0.1, scale=wide, shift=t.mean())
 residual = torch.from_numpy(t)[:, None] - unit(inputs)
 claims.check(
-    "T1",
+    "T3e",
     "eps > 0 and gamma large: loss of Linear and BatchNorm1d against the "
     "least squares loss without BN",
     measured=(residual.square().mean() / 2).item(),

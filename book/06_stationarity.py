@@ -600,7 +600,7 @@ plotting.show(
 # %%
 predicted = np.maximum(0, 1 / ratios - 1)
 claims.check(
-    "T3",
+    "T3e",
     "Torch with eps > 0, least squares: the rate where the optimizer "
     "stops against max(0, R sigma_t / gamma - 1)",
     settled[:, 0],

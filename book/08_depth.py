@@ -30,6 +30,7 @@ weight_decays = [0.0, 0.01, 0.03]  # on raw weights, to see their length
 steps = 300  # of plain gradient descent, for the same picture
 
 # %%
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -365,10 +366,10 @@ for weight_decay, (lengths, ledger) in paths.items():
 # %%
 torch.manual_seed(1)
 decay, eps = 0.05, 1.0
-points = torch.randn(200, 6, dtype=torch.float64)
-kinds = (points[:, 0] * points[:, 1] + points[:, 2] > 0).long() + (
-    points[:, 3] > 0.5
-)
+pictures = digits.train.images[:600].astype(np.float64)
+components = np.linalg.svd(pictures - pictures.mean(axis=0))[2][:6].T
+points = torch.from_numpy((pictures - pictures.mean(axis=0)) @ components)
+kinds = torch.from_numpy(digits.train.labels[:600] % 3)
 layers = [
     [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b, eps=eps), nn.Tanh()]
     for a, b in pairwise((6, 5, 4, 3))
@@ -405,12 +406,33 @@ with torch.no_grad():
         h = nn.Sequential(bn, *activation)(z)
 print("rates by layer:", *(layer.numpy().round(3) for layer in found))
 claims.check(
-    "T8",
-    "Torch, three BN layers with weight decay on the raw weights, at "
-    "rest: the rates of all units against the closed form",
+    "T8w",
+    "Torch on digits, three BN layers with weight decay on the raw weights, "
+    "at rest: the rates of all units against the closed form",
     torch.cat(found).numpy(),
     np.concatenate(predicted),
     tolerance=1e-8,
+)
+
+# %% [markdown]
+# The same with a single weight, in fractions: inputs of variance 1, $\gamma = 1$, and every root rational.
+# The decay is chosen so that the unit is at rest.
+
+# %%
+w, c, eps_exact = Fraction(3, 4), Fraction(2), Fraction(1)
+q, s = w**2, Fraction(5, 4)  # s squared is q + eps
+v = w / s
+slope = v - c  # of the squared loss, in v
+rate = -v * slope
+pull = (slope + rate * v) / s  # dJ/dw
+decay_exact = -pull / w  # so that dJ/dw + decay w = 0
+claims.check(
+    "T8w",
+    "one weight at rest under weight decay, in fractions: the rate against "
+    "the closed form",
+    rate,
+    decay_exact * w**2 * (q + eps_exact) / eps_exact,
+    kind="exact",
 )
 
 # %% [markdown]

@@ -13,16 +13,16 @@
 # %% [markdown]
 # # Related results, in one notation
 #
-# Batch normalization (BN) has been explained many times: as a step size that tunes itself, as a smoother loss, as noise,
-# as a decay of $\gamma$, as a length split from a direction.
-# These explanations look like rivals. Written in one notation they are neighbours: most follow in a few lines from
-# {prf:ref}`thm-rate` or {prf:ref}`thm-depth`, and some turn out to be equalities where inequalities were known.
-# We derive each in our own way, check it on PyTorch's layers, and say what it has to do with the *rate* and what not.
-# The most important distinction comes first: BN tunes two things, a step and a rate, and they are not the same thing.
+# Batch normalization (BN) has been explained many times: as a step size that tunes itself, as a smoother loss, as
+# noise, as a decay of $\gamma$, as a length split from a direction. These explanations look like rivals. Written in
+# one notation they are neighbours: most follow in a few lines from {prf:ref}`thm-rate` or {prf:ref}`thm-depth`, and
+# some turn out to be equalities where inequalities were known. We derive each in our own way, check it on PyTorch's
+# layers, and say what it has to do with the *rate* and what not. The most important distinction comes first: BN tunes
+# two things, a step and a rate, and they are not the same thing.
 #
-# A word on sources. Of some of these works we have read the text, of others only the abstract, of some only what others
-# report. The table at the end says which. Every formula and proof below is ours; where a work is named for a formula, it
-# had it first, perhaps in another form.
+# A word on sources. Of some of these works we have read the text, of others only the abstract, of some only what
+# others report. The table at the end says which. Every formula and proof below is ours; where a work is named for a
+# formula, it had it first, perhaps in another form.
 
 # %% tags=["parameters"]
 seed = 4  # of generated data, weights and batches
@@ -44,8 +44,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from bnlib import claims, models, plotting, theory
 from bnlib.theory import Moments
 
-rng = np.random.default_rng(seed)
 torch.manual_seed(seed)
+rng = np.random.default_rng(seed)
 
 # %% [markdown]
 # One small network serves the first sections: ten correlated inputs, 16 hidden units with BN, three classes that
@@ -70,16 +70,17 @@ def fresh_network(length=1.0):
 # %% [markdown]
 # ## Four facts about a length that nobody sees
 #
-# The loss does not see $\lvert w\rvert$: $J(\tau w) = J(w)$ for $\tau > 0$. {prf:ref}`thm-depth` drew two conclusions:
-# $\nabla_w J$ is orthogonal to $w$, and $\nabla_w J(w) = \nabla_w J(u)/\lvert w\rvert$ with $u = w/\lvert w\rvert$. Four
-# known results about training are bookkeeping with these two lines.
+# The loss does not see $\lvert w\rvert$: $J(\tau w) = J(w)$ for $\tau > 0$. {prf:ref}`thm-depth` drew two
+# conclusions: $\nabla_w J$ is orthogonal to $w$, and $\nabla_w J(w) = \nabla_w J(u)/\lvert w\rvert$ with
+# $u = w/\lvert w\rvert$. Four known results about training are bookkeeping with these two lines.
 #
 # ::::{prf:corollary} Plain gradient descent on a scale-invariant loss
 # :label: cor-ray
 #
-# Let $\varepsilon = 0$, $\eta > 0$, $a \ge 0$, $p = 1 - \eta a > 0$, and $w_{k+1} = p\, w_k - \eta\,\nabla J_k(w_k)$: steps of size $\eta$ with
-# weight decay $a$ on $w$. The loss $J_k$ may differ from step to step, as with mini-batches and with other parameters
-# that train too. Write $u_k = w_k/\lvert w_k\rvert$, $g_k = \nabla J_k(u_k)$ and $G_k = \lvert w_k\rvert^2/\eta$.
+# Let $\varepsilon = 0$, $\eta > 0$, $a \ge 0$, $p = 1 - \eta a > 0$, and $w_{k+1} = p\, w_k - \eta\,\nabla J_k(w_k)$:
+# steps of size $\eta$ with weight decay $a$ on $w$. The loss $J_k$ may differ from step to step, as with mini-batches
+# and with other parameters that train too. Write $u_k = w_k/\lvert w_k\rvert$, $g_k = \nabla J_k(u_k)$ and
+# $G_k = \lvert w_k\rvert^2/\eta$.
 #
 # **(i)** *Decay on $w$ is not a penalty on the function.* $D_a(w) = J(w) + \tfrac a2\lvert w\rvert^2$ satisfies
 # $D_a(\tau w) = D_{a\tau^2}(w)$, and $\inf_w D_a = \inf_w J$ for every $a$.
@@ -92,11 +93,11 @@ def fresh_network(length=1.0):
 # G_{k+1} = p^2 G_k + \frac{\lvert g_k\rvert^2}{G_k} .
 # $$
 #
-# For $a = 0$ the effective step $1/G_K = \eta/\lvert w_K\rvert^2$ is at most $\bigl(G_0^2 + 2\sum_{k<K} \lvert g_k\rvert^2\bigr)^{-1/2}$,
-# however large $\eta$ is.
+# For $a = 0$ the effective step $1/G_K = \eta/\lvert w_K\rvert^2$ is at most
+# $\bigl(G_0^2 + 2\sum_{k<K} \lvert g_k\rvert^2\bigr)^{-1/2}$, however large $\eta$ is.
 #
-# **(iii)** *Decay on $w$ is a growing step.* Training without decay, at the steps $\eta_k = \eta\, p^{-(2k+1)}$, gives the same
-# directions $u_k$, hence the same network at every step.
+# **(iii)** *Decay on $w$ is a growing step.* Training without decay, with the steps $\eta_k = \eta\, p^{-(2k+1)}$
+# for $w$ and all else as before, gives the same directions $u_k$, hence the same network at every step.
 #
 # **(iv)** *Decay on $w$ sets the speed of turning.* Every step turns $w$ by an angle $\varphi_k$ with
 #
@@ -106,32 +107,37 @@ def fresh_network(length=1.0):
 # \Bigl(\prod_{k<K} \cos\varphi_k\Bigr)^{1/K} = p\,\Bigl(\frac{\lvert w_0\rvert}{\lvert w_K\rvert}\Bigr)^{1/K} .
 # $$
 #
-# A step that leaves the length as it is turns $w$ by $\arccos(1 - \eta a) = \sqrt{2\eta a}\,(1 + O(\eta a))$. If the lengths stay between
-# positive bounds, the geometric mean of the cosines tends to $1 - \eta a$, whatever the data, the losses and the network.
+# A step that leaves the length as it is turns $w$ by $\arccos(1 - \eta a) = \sqrt{2\eta a}\,(1 + O(\eta a))$. If the
+# lengths stay between positive bounds, the geometric mean of the cosines tends to $1 - \eta a$, whatever the data,
+# the losses and the network.
 # ::::
 #
 # :::{dropdown} Proof
-# **(i)** $D_a(\tau w) = J(\tau w) + \tfrac a2\tau^2\lvert w\rvert^2$, and $J(\tau w) = J(w)$. For $\tau \to 0$ this tends to $J(w)$, so
-# $\inf D_a \le J(w)$ for every $w$; and $D_a \ge J$.
+# **(i)** $D_a(\tau w) = J(\tau w) + \tfrac a2\tau^2\lvert w\rvert^2$, and $J(\tau w) = J(w)$. For $\tau \to 0$ this
+# tends to $J(w)$, so $\inf D_a \le J(w)$ for every $w$; and $D_a \ge J$.
 #
-# **(ii)** $\nabla J_k(w_k) = g_k/\lvert w_k\rvert$. Divide the step by $\lvert w_k\rvert$: $p u_k - \eta g_k/\lvert w_k\rvert^2 = p u_k - g_k/G_k$. As $g_k$ is
-# orthogonal to $u_k$, $\lvert w_{k+1}\rvert^2 = p^2\lvert w_k\rvert^2 + \eta^2\lvert g_k\rvert^2/\lvert w_k\rvert^2$; divide by $\eta$. For $p = 1$ square the
-# recursion: $G_{k+1}^2 = G_k^2 + 2\lvert g_k\rvert^2 + \lvert g_k\rvert^4/G_k^2 \ge G_k^2 + 2\lvert g_k\rvert^2$, and add up.
+# **(ii)** $\nabla J_k(w_k) = g_k/\lvert w_k\rvert$. Divide the step by $\lvert w_k\rvert$:
+# $p u_k - \eta g_k/\lvert w_k\rvert^2 = p u_k - g_k/G_k$. As $g_k$ is orthogonal to $u_k$,
+# $\lvert w_{k+1}\rvert^2 = p^2\lvert w_k\rvert^2 + \eta^2\lvert g_k\rvert^2/\lvert w_k\rvert^2$; divide by $\eta$.
+# For $p = 1$ square the recursion:
+# $G_{k+1}^2 = G_k^2 + 2\lvert g_k\rvert^2 + \lvert g_k\rvert^4/G_k^2 \ge G_k^2 + 2\lvert g_k\rvert^2$, and add up.
 #
-# **(iii)** Let $y_k = p^{-k} w_k$. Then $y_{k+1} = p^{-(k+1)}\bigl(p\,w_k - \eta\nabla J_k(w_k)\bigr) = y_k - \eta\,p^{-(k+1)}\,\nabla J_k(w_k)$. Since
-# $w_k = p^k y_k$, $\nabla J_k(w_k) = p^{-k}\nabla J_k(y_k)$. So $y$ trains without decay at the steps $\eta\,p^{-(2k+1)}$, and $y_k$ has
-# the direction of $w_k$. The network computes the same, so all other parameters receive the same gradients, and the losses
-# $J_k$ of the two runs are the same.
+# **(iii)** Let $y_k = p^{-k} w_k$. Then
+# $y_{k+1} = p^{-(k+1)}\bigl(p\,w_k - \eta\nabla J_k(w_k)\bigr) = y_k - \eta\,p^{-(k+1)}\,\nabla J_k(w_k)$. Since
+# $w_k = p^k y_k$, $\nabla J_k(w_k) = p^{-k}\nabla J_k(y_k)$. So $y$ trains without decay at the steps
+# $\eta\,p^{-(2k+1)}$, and $y_k$ has the direction of $w_k$. The network computes the same, so all other parameters
+# receive the same gradients, and the losses $J_k$ of the two runs are the same.
 #
-# **(iv)** $w_k'w_{k+1} = p\lvert w_k\rvert^2$ by orthogonality. Divide by $\lvert w_k\rvert\lvert w_{k+1}\rvert$. In the product over $k$ the lengths
-# cancel but for the first and the last. If these stay between positive bounds, their ratio to the power $1/K$ tends to 1.
-# Finally $1 - \cos\varphi = \varphi^2/2 + O(\varphi^4)$. $\square$
+# **(iv)** $w_k'w_{k+1} = p\lvert w_k\rvert^2$ by orthogonality. Divide by $\lvert w_k\rvert\lvert w_{k+1}\rvert$. In
+# the product over $k$ the lengths cancel but for the first and the last. If these stay between positive bounds, their
+# ratio to the power $1/K$ tends to 1. Finally $1 - \cos\varphi = \varphi^2/2 + O(\varphi^4)$. $\square$
 # :::
 #
 # **(i)** is {cite:t}`vanlaarhoven2017`'s point; **(ii)** is behind the auto-tuned step of {cite:t}`arora2018`, whose
-# abstract goes on to rates of convergence; **(iii)** is the plain case of {cite:t}`li2019`, whose equivalence includes
-# momentum; and **(iv)** is about {cite:t}`wan2020`'s angular update. They prove under assumptions that the length
-# settles, and that the angle then tends to about $\sqrt{2\eta a}$. The averaged form needs only that the length stays bounded.
+# abstract goes on to rates of convergence; **(iii)** is the plain case of {cite:t}`li2019`, whose equivalence
+# includes momentum; and **(iv)** is about {cite:t}`wan2020`'s angular update. They prove under assumptions that the
+# length settles, and that the angle then tends to about $\sqrt{2\eta a}$. The averaged form needs only that the
+# length stays bounded.
 #
 # Check all four.
 
@@ -225,17 +231,19 @@ start = [effective[step][0].mean() for step in step_sizes]
 end = [np.exp(np.log(effective[step][-1]).mean()) for step in step_sizes]
 plotting.show(
     fig,
-    alt=f"The effective step through training for five step sizes. At the start the largest is {start[-1] / start[0]:.0f} times "
+    alt="The effective step through training for five step sizes. At the start the largest is "
+    f"{start[-1] / start[0]:.0f} times "
     f"the smallest; at the end the five lie between {min(end):.2g} and {max(end):.2g}.",
-    caption=f"Five step sizes, {start[-1] / start[0]:,.0f} to 1 at the start. What the direction feels is cut down within a step where it is too "
+    caption=f"Five step sizes, {start[-1] / start[0]:,.0f} to 1 at the start. What the direction feels is cut down "
+    "within a step where it is too "
     "large, and left alone where it is small. The largest steps overshoot, and then crawl.",
     source=f"generated data, {rows} rows in one batch, {hidden} units, geometric mean over units, seed {seed}",
 )
 
 # %% [markdown]
-# This is one of BN's two auto-tunings, and it is **not** that of this book. It tunes the *step*, through the
-# length of the raw weights $w$, and leaves the set of minima alone. The rate $\lambda$ lives on the effective weights $v$; it
-# does not see $\lvert w\rvert$ at all, and it changes where the loss is smallest.
+# This is one of BN's two auto-tunings, and it is **not** that of this book. It tunes the *step*, through the length
+# of the raw weights $w$, and leaves the set of minima alone. The rate $\lambda$ lives on the effective weights $v$;
+# it does not see $\lvert w\rvert$ at all, and it changes where the loss is smallest.
 #
 # Now weight decay, its growing step, and the angle.
 
@@ -290,29 +298,34 @@ right.set(xlabel="step", title="turn a step, degrees")
 left.legend()
 plotting.show(
     fig,
-    alt="Left: the squared length of the raw weights from three starts; all approach one level. Right: the angle a step from the same starts "
+    alt="Left: the squared length of the raw weights from three starts; all approach one level. Right: the angle a "
+    "step from the same starts "
     f"approaches the dashed line at {turn:.1f} degrees; at the end it is near {spread}.",
-    caption="With weight decay and mini-batches the length forgets its start (left), and the angle of a step settles where only η and a "
+    caption="With weight decay and mini-batches the length forgets its start (left), and the angle of a step settles "
+    "where only η and a "
     "put it (right, dashed).",
-    source=f"generated data, batches of 64, η = {learning_rate:g}, a = {weight_decay:g}, running mean over {average} steps, seed {seed}",
+    source=f"generated data, batches of 64, η = {learning_rate:g}, a = {weight_decay:g}, running mean over {average} "
+    f"steps, seed {seed}",
 )
 
 # %% [markdown]
-# Weight decay in front of BN is a speed control. None of this is a rate on the function; that needs $\varepsilon > 0$ and
-# rest ({prf:ref}`thm-depth`). {cite:t}`hoffer2018` describe normalization and weight decay as tools that decouple the norm of
-# the weights from the objective; a larger effective learning rate is the first of the mechanisms of weight decay that
-# {cite:t}`zhang2018` tell apart.
+# Weight decay in front of BN is a speed control. None of this is a rate on the function; that needs $\varepsilon > 0$
+# and rest ({prf:ref}`thm-depth`). {cite:t}`hoffer2018` describe normalization and weight decay as tools that decouple
+# the norm of the weights from the objective; a larger effective learning rate is the first of the mechanisms of
+# weight decay that {cite:t}`zhang2018` tell apart.
 #
 # ## Length and direction
 #
-# {cite:t}`kohler2018` read BN as a change of coordinates: $v = \gamma\, w/\sqrt{w'\Sigma w}$ has a direction, from $w$, and a length,
-# $\gamma$, measured in the norm of $\Sigma$. That is {prf:ref}`thm-constrained`. They ask how fast a learned $\gamma$ and $w$ get
-# to the minimum; we ask what a given $\gamma$ costs. For least squares the two questions meet in one formula.
+# {cite:t}`kohler2018` read BN as a change of coordinates: $v = \gamma\, w/\sqrt{w'\Sigma w}$ has a direction, from
+# $w$, and a length, $\gamma$, measured in the norm of $\Sigma$. That is {prf:ref}`thm-constrained`. They ask how fast
+# a learned $\gamma$ and $w$ get to the minimum; we ask what a given $\gamma$ costs. For least squares the two
+# questions meet in one formula.
 #
 # ::::{prf:corollary} The length that a direction asks for
 # :label: cor-length
 #
-# For least squares, $\varepsilon = 0$, $\beta = \operatorname E t$ and every $w$ with $q > 0$, let $\gamma^*(w) = c'w/\sqrt q$. Then
+# For least squares, $\varepsilon = 0$, $\beta = \operatorname E t$ and every $w$ with $q > 0$, let
+# $\gamma^*(w) = c'w/\sqrt q$. Then
 #
 # $$
 # J(w, \gamma) = \tfrac12\bigl(\sigma_t^2 - \gamma^*(w)^2\bigr) + \tfrac12\bigl(\gamma - \gamma^*(w)\bigr)^2,
@@ -320,13 +333,14 @@ plotting.show(
 # 1 + \lambda = \frac{\gamma^*(w)}{\gamma} .
 # $$
 #
-# With the best length, what is left to the direction is the Rayleigh quotient $\gamma^*(w)^2 = (c'w)^2/w'\Sigma w$, at most $R^2\sigma_t^2$.
+# With the best length, what is left to the direction is the Rayleigh quotient $\gamma^*(w)^2 = (c'w)^2/w'\Sigma w$,
+# at most $R^2\sigma_t^2$.
 # ::::
 #
 # :::{dropdown} Proof
-# $J = \tfrac12(\sigma_t^2 - 2c'v + v'\Sigma v)$ with $c'v = \gamma\,\gamma^*$ and $v'\Sigma v = \gamma^2$; complete the square.
-# {prf:ref}`thm-rate`: $\lambda = -\frac1\gamma\,\partial J/\partial\gamma = -(\gamma - \gamma^*)/\gamma$. The bound is Cauchy–Schwarz, as for
-# {prf:ref}`thm-least-squares`. $\square$
+# $J = \tfrac12(\sigma_t^2 - 2c'v + v'\Sigma v)$ with $c'v = \gamma\,\gamma^*$ and $v'\Sigma v = \gamma^2$; complete
+# the square. {prf:ref}`thm-rate`: $\lambda = -\frac1\gamma\,\partial J/\partial\gamma = -(\gamma - \gamma^*)/\gamma$.
+# The bound is Cauchy–Schwarz, as for {prf:ref}`thm-least-squares`. $\square$
 # :::
 #
 # So the rate is, at *every* point of training and not only at the end, the length that the direction asks for over the
@@ -366,31 +380,36 @@ ax.text(-175, level + 0.25, "γ: what it has")
 ax.text(degrees[wanted.argmax()], wanted.max() + 0.3, "γ*: what it asks for", ha="center")
 ax.text(degrees[wanted.argmax()], (wanted.max() + level) / 2, "λ > 0", ha="center", va="center")
 ax.text(-60, -0.5, "λ < 0", ha="center")
-ax.set(xlabel="direction of w, degrees", ylabel="standard deviation of the output", ylim=(None, wanted.max() * 1.25), xticks=[-180, -90, 0, 90, 180])
+ax.set(xlabel="direction of w, degrees", ylabel="standard deviation of the output",
+       ylim=(None, wanted.max() * 1.25), xticks=[-180, -90, 0, 90, 180])
 plotting.show(
     fig,
-    alt=f"The length that a direction asks for, against the direction: a wave between {wanted.min():.1f} and {wanted.max():.1f}; a horizontal line at "
+    alt=f"The length that a direction asks for, against the direction: a wave between {wanted.min():.1f} and "
+    f"{wanted.max():.1f}; a horizontal line at "
     f"gamma = {level:g}. Where the wave is above the line the rate is positive, elsewhere negative.",
-    caption="For each direction of w: the length it asks for and the length it is given. The rate is positive only near good directions, "
+    caption="For each direction of w: the length it asks for and the length it is given. The rate is positive only "
+    "near good directions, "
     "where γ is too short. A random direction is too long.",
     source="closed form, two inputs, no data",
 )
 
 # %% [markdown]
-# {cite:t}`cai2018` study gradient descent with BN on just this problem, ordinary least squares. According to their abstract it
-# converges for arbitrary learning rates of the weights, which fits {prf:ref}`cor-ray` (ii): the effective step is bounded whatever $\eta$ is.
+# {cite:t}`cai2018` study gradient descent with BN on just this problem, ordinary least squares. According to their
+# abstract it converges for arbitrary learning rates of the weights, which fits {prf:ref}`cor-ray` (ii): the effective
+# step is bounded whatever $\eta$ is.
 #
 # ## Smoothing, as an equality
 #
-# {cite:t}`santurkar2018` bound the gradient at BN's input, the pre-activations $z$, by the gradient at its output $y$:
-# theorem 4.1 there. (Copies of the theorem that we have seen differ in one factor.) In our notation it is an equality, with
-# $\varepsilon$ or without, and the terms that are subtracted are old acquaintances.
+# {cite:t}`santurkar2018` bound the gradient at BN's input, the pre-activations $z$, by the gradient at its output
+# $y$: theorem 4.1 there. (Copies of the theorem that we have seen differ in one factor.) In our notation it is an
+# equality, with $\varepsilon$ or without, and the terms that are subtracted are old acquaintances.
 #
 # ::::{prf:corollary} The gradient that BN passes on, exactly
 # :label: cor-smoothing
 #
-# Let $z$ be the pre-activations of one unit over a batch of $M$, $\hat z = (z - \bar z)/s$, $y = \gamma\hat z + \beta$, and
-# $h = \partial J/\partial y$, a vector of $M$ numbers. For every $\varepsilon \ge 0$ with $s > 0$
+# Let $z$ be the pre-activations of one unit over a batch of $M$, $\hat z = (z - \bar z)/s$,
+# $y = \gamma\hat z + \beta$, and $h = \partial J/\partial y$, a vector of $M$ numbers. For every $\varepsilon \ge 0$
+# with $s > 0$
 #
 # $$
 # \begin{aligned}
@@ -404,28 +423,32 @@ plotting.show(
 # ::::
 #
 # :::{dropdown} Proof
-# Let $P$ subtract the mean. $q = \lvert Pz\rvert^2/M$, so $\mathrm ds = \langle Pz, \mathrm dz\rangle/(Ms) = \langle\hat z, \mathrm dz\rangle/M$. With
-# $\hat z = Pz/s$,
+# Let $P$ subtract the mean. $q = \lvert Pz\rvert^2/M$, so
+# $\mathrm ds = \langle Pz, \mathrm dz\rangle/(Ms) = \langle\hat z, \mathrm dz\rangle/M$. With $\hat z = Pz/s$,
 #
 # $$
 # \mathrm d\hat z = \frac1s\, P\,\mathrm dz - \frac{Pz}{s^2}\,\mathrm ds
 # = \frac1s \Bigl[ P - \frac1M\,\hat z\hat z' \Bigr]\, \mathrm dz .
 # $$
 #
-# The bracket is symmetric, so $\partial J/\partial z = \frac\gamma s \bigl[ Ph - \frac1M \langle\hat z, h\rangle\,\hat z \bigr]$. Square it, with
-# $\lvert Ph\rvert^2 = \lvert h\rvert^2 - \frac1M\langle 1, h\rangle^2$, $P\hat z = \hat z$ and $\lvert\hat z\rvert^2 = Mq/(q + \varepsilon)$:
+# The bracket is symmetric, so
+# $\partial J/\partial z = \frac\gamma s \bigl[ Ph - \frac1M \langle\hat z, h\rangle\,\hat z \bigr]$. Square it, with
+# $\lvert Ph\rvert^2 = \lvert h\rvert^2 - \frac1M\langle 1, h\rangle^2$, $P\hat z = \hat z$ and
+# $\lvert\hat z\rvert^2 = Mq/(q + \varepsilon)$:
 #
 # $$
-# \lvert Ph\rvert^2 - \frac2M \langle\hat z, h\rangle^2 + \frac1{M^2}\,\frac{Mq}{q + \varepsilon}\,\langle\hat z, h\rangle^2
+# \lvert Ph\rvert^2 - \frac2M \langle\hat z, h\rangle^2
+# + \frac1{M^2}\,\frac{Mq}{q + \varepsilon}\,\langle\hat z, h\rangle^2
 # = \lvert Ph\rvert^2 - \frac1M \Bigl(2 - \frac{q}{q + \varepsilon}\Bigr) \langle\hat z, h\rangle^2 ,
 # $$
 #
-# and $2 - q/(q + \varepsilon) = 1 + \varepsilon/(q + \varepsilon)$. Finally $\langle 1, h\rangle = \partial J/\partial\beta$, and
+# and $2 - q/(q + \varepsilon) = 1 + \varepsilon/(q + \varepsilon)$. Finally
+# $\langle 1, h\rangle = \partial J/\partial\beta$, and
 # $\langle\hat z, h\rangle = \partial J/\partial\gamma = -\gamma\lambda$ by {prf:ref}`thm-rate`. $\square$
 # :::
 #
-# So the last term *is* the rate: what BN takes off the gradient is its constant part and the part that its penalty cancels.
-# Check it on PyTorch, without $\varepsilon$ and with a large one.
+# So the last term *is* the rate: what BN takes off the gradient is its constant part and the part that its penalty
+# cancels. Check it on PyTorch, without $\varepsilon$ and with a large one.
 
 
 # %%
@@ -489,29 +512,33 @@ ax.set(xlabel="gradient step, counted from 1", ylabel="share taken off |∂J/∂
 ax.legend()
 plotting.show(
     fig,
-    alt=f"The shares that the two terms take off the squared gradient: at the first step {parts[0, 0]:.2g} and {parts[0, 1]:.2g}, "
+    alt=f"The shares that the two terms take off the squared gradient: at the first step {parts[0, 0]:.2g} and "
+    f"{parts[0, 1]:.2g}, "
     f"at the last {parts[-1, 0]:.1g} and {parts[-1, 1]:.1g}.",
-    caption=f"What is taken off, as a share of the squared gradient at BN's output, all units together: {parts[0].sum():.0%} at the first step. It fades as "
+    caption="What is taken off, as a share of the squared gradient at BN's output, all units together: "
+    f"{parts[0].sum():.0%} at the first step. It fades as "
     "β and a learned γ come to rest; then only the factor γ²/s² is left.",
     source=f"generated data, {rows} rows in one batch, seed {seed}",
 )
 
 # %% [markdown]
-# The equality says when this smoothing can be large: when the rates are, that is, when $\gamma$ is held away from the length that
-# the unit asks for. A learned $\gamma$ at rest has $\lambda = 0$ and nothing is taken off.
+# The equality says when this smoothing can be large: when the rates are, that is, when $\gamma$ is held away from the
+# length that the unit asks for. A learned $\gamma$ at rest has $\lambda = 0$ and nothing is taken off.
 #
 # ## Noise on the inputs is a penalty
 #
-# Training on noisy inputs is a Tikhonov penalty {cite:p}`bishop1995`: to second order in general, exactly for a linear unit and
-# squared loss. In our notation, for a loss $\ell(v'x + b)$ of one linear unit, Gaussian noise with $\tau = v'Nv$, and
-# $\ell$ four times differentiable with $\ell''''$ bounded:
+# Training on noisy inputs is a Tikhonov penalty {cite:p}`bishop1995`: to second order in general, exactly for a
+# linear unit and squared loss. In our notation, for a loss $\ell(v'x + b)$ of one linear unit, Gaussian noise with
+# $\tau = v'Nv$, and $\ell$ four times differentiable with $\ell''''$ bounded:
 #
 # $$
-# \operatorname E \ell(v'(x + n) + b) = \operatorname E \ell(v'x + b) + \tfrac12 \operatorname E[\ell''(v'x + b)]\; v'Nv + O(\tau^2) .
+# \operatorname E \ell(v'(x + n) + b)
+# = \operatorname E \ell(v'x + b) + \tfrac12 \operatorname E[\ell''(v'x + b)]\; v'Nv + O(\tau^2) .
 # $$
 #
-# Expand to fourth order; odd moments of $v'n$ vanish, its second is $\tau$ and its fourth $3\tau^2$. The next term is $\tfrac18 \operatorname
-# E[\ell'''']\,\tau^2$. For $\ell = \tfrac12(t - \cdot)^2$, $\ell'' = 1$ and $\ell'''' = 0$, and the equality is exact.
+# Expand to fourth order; odd moments of $v'n$ vanish, its second is $\tau$ and its fourth $3\tau^2$. The next term is
+# $\tfrac18 \operatorname E[\ell'''']\,\tau^2$. For $\ell = \tfrac12(t - \cdot)^2$, $\ell'' = 1$ and $\ell'''' = 0$,
+# and the equality is exact.
 
 # %%
 nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -542,10 +569,10 @@ claims.check(
 )
 
 # %% [markdown]
-# What does BN add to that? Without BN a unit can dodge the penalty by shrinking. With BN it cannot: by {prf:ref}`thm-noise` signal
-# and noise share the budget, $v'Nv = \gamma^2 - v'\Sigma v$. On the ellipsoid a penalty on noise is a *reward for signal*, at the same
-# rate. For squared loss both quadratic terms merge into a constant, and only the correlation with the target is left:
-# $L(v) + \tfrac12 v'Nv = \tfrac12(\sigma_t^2 + \gamma^2) - c'v$.
+# What does BN add to that? Without BN a unit can dodge the penalty by shrinking. With BN it cannot: by
+# {prf:ref}`thm-noise` signal and noise share the budget, $v'Nv = \gamma^2 - v'\Sigma v$. On the ellipsoid a penalty
+# on noise is a *reward for signal*, at the same rate. For squared loss both quadratic terms merge into a constant,
+# and only the correlation with the target is left: $L(v) + \tfrac12 v'Nv = \tfrac12(\sigma_t^2 + \gamma^2) - c'v$.
 
 # %%
 spread = np.array([2.0, 1.0, 0.5])
@@ -585,10 +612,13 @@ right.set(xlabel="noise_std σ", title="noise left in the best unit's output")
 right.legend(loc="center left", fontsize=9)
 plotting.show(
     fig,
-    alt="Left: what noise adds to the loss, against the variance of the noise in the output, on log axes: a line for squared loss; for logistic "
-    "loss a curve that follows its second-order line and then bends below it. Right: the noise left in the least squares unit's output: without "
+    alt="Left: what noise adds to the loss, against the variance of the noise in the output, on log axes: a line for "
+    "squared loss; for logistic "
+    "loss a curve that follows its second-order line and then bends below it. Right: the noise left in the least "
+    "squares unit's output: without "
     "BN it rises and falls back to zero, with BN it rises to gamma squared.",
-    caption="Left: the penalty is exactly linear in v'Nv for squared loss, to second order for others. Right: without BN the weights shrink until "
+    caption="Left: the penalty is exactly linear in v'Nv for squared loss, to second order for others. Right: "
+    "without BN the weights shrink until "
     "the noise is gone; with BN the output must keep its variance, and noise fills it.",
     source=f"left: 400 generated outputs, seed {seed}; right: closed form, γ = {gamma:g}",
 )
@@ -596,9 +626,10 @@ plotting.show(
 # %% [markdown]
 # ## Weight normalization: the same constraint without the data
 #
-# {cite:t}`salimans2016` write $v = \gamma\, w/\lvert w\rvert$. It is {prf:ref}`thm-rate` with $\Sigma = I$: the same proof gives
-# $\nabla_w J = \frac{\gamma}{\lvert w\rvert}\,[\nabla_v L + \alpha v]$, $\alpha = -v'\nabla_v L/\gamma^2$, now a plain L2 rate. PyTorch has it as a
-# parametrization. (There the bias is a parameter of its own; for the gradient in $w$ that changes nothing.)
+# {cite:t}`salimans2016` write $v = \gamma\, w/\lvert w\rvert$. It is {prf:ref}`thm-rate` with $\Sigma = I$: the same
+# proof gives $\nabla_w J = \frac{\gamma}{\lvert w\rvert}\,[\nabla_v L + \alpha v]$,
+# $\alpha = -v'\nabla_v L/\gamma^2$, now a plain L2 rate. PyTorch has it as a parametrization. (There the bias is a
+# parameter of its own; for the gradient in $w$ that changes nothing.)
 
 # %%
 unit = weight_norm(nn.Linear(inputs, 1).double())
@@ -643,10 +674,11 @@ claims.check(
 #
 # ## Gamma decay
 #
-# {cite:t}`luo2018` decompose BN into normalization by population statistics and an explicit "gamma decay". {prf:ref}`thm-minibatch` is a
-# statement of this kind: for least squares on Gaussian data it is exact, with decay $1/a_M - 1$. We could not compare the
-# formulas, so we do not quote theirs. What the decomposition promises can be tested without any batch: minimize the *population* loss
-# with that decay on $\gamma$, by a general-purpose optimizer, and look at $\gamma$.
+# {cite:t}`luo2018` decompose BN into normalization by population statistics and an explicit "gamma decay".
+# {prf:ref}`thm-minibatch` is a statement of this kind: for least squares on Gaussian data it is exact, with decay
+# $1/a_M - 1$. We could not compare the formulas, so we do not quote theirs. What the decomposition promises can be
+# tested without any batch: minimize the *population* loss with that decay on $\gamma$, by a general-purpose
+# optimizer, and look at $\gamma$.
 
 # %%
 cov, cross = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([1.0, 0.2])
@@ -656,7 +688,7 @@ sizes, found = [3, 4, 8, 32], []
 for M in sizes:
     decay = theory.minibatch_decay(M)
 
-    def objective(free):  # direction of w, gamma
+    def objective(free, decay=decay):  # direction of w, gamma
         w = np.array([np.cos(free[0]), np.sin(free[0])])
         fitted = free[1] * cross @ w / np.sqrt(w @ cov @ w)
         return -fitted + (1 + decay) * free[1] ** 2 / 2
@@ -676,10 +708,11 @@ claims.check(
 # %% [markdown]
 # ## Batches as the objective
 #
-# Two works look at what the batch does to the problem itself. {cite:t}`lian2018` write down the objective that BN with mini-batches
-# has, find it to be a different one from the usual, and propose a refinement by compositional optimization. In this book that is the gap between
-# $\operatorname E J_B$ and $J$, which {prf:ref}`thm-minibatch` computes in one case. {cite:t}`teye2018` take the randomness of batch statistics as
-# approximate inference in a Bayesian model and draw uncertainty estimates from it; this book has nothing to add to that.
+# Two works look at what the batch does to the problem itself. {cite:t}`lian2018` write down the objective that BN
+# with mini-batches has, find it to be a different one from the usual, and propose a refinement by compositional
+# optimization. In this book that is the gap between $\operatorname E J_B$ and $J$, which {prf:ref}`thm-minibatch`
+# computes in one case. {cite:t}`teye2018` take the randomness of batch statistics as approximate inference in a
+# Bayesian model and draw uncertainty estimates from it; this book has nothing to add to that.
 #
 # ## The map
 #
@@ -702,8 +735,8 @@ claims.check(
 #
 # ## What we learned
 #
-# - BN tunes two things. The *step*, through $\lvert w\rvert$, which the function does not see; and the *rate*, through the constraint on $v$.
-#   Weight decay in front of BN acts on the first.
+# - BN tunes two things. The *step*, through $\lvert w\rvert$, which the function does not see; and the *rate*,
+#   through the constraint on $v$. Weight decay in front of BN acts on the first.
 # - Under plain steps with decay $a$ and bounded lengths, the mean turn of a step is set by $\eta a$ alone.
 # - For least squares $1 + \lambda$ is the length that a direction asks for over the length that it has, at every step.
 # - The known smoothing bound is an equality, and the rate is in what it subtracts.
@@ -711,8 +744,10 @@ claims.check(
 #
 # ## Where it stops
 #
-# - Works are described as far as read. Where only an abstract was at hand, a paper may contain, and state better, what is derived
-#   here.
-# - The four facts are about plain gradient descent. Momentum breaks the orthogonality step by step; some of the works named treat it.
-# - The equality for the gradient is about one layer and one step. It says nothing about curvature, nor how fast anything trains.
+# - Works are described as far as read. Where only an abstract was at hand, a paper may contain, and state better,
+#   what is derived here.
+# - The four facts are about plain gradient descent. Momentum breaks the orthogonality step by step; some of the works
+#   named treat it.
+# - The equality for the gradient is about one layer and one step. It says nothing about curvature, nor how fast
+#   anything trains.
 # - Normalizations other than batch and weight normalization, and the literature since, are not covered.

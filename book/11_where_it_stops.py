@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Where it stops
 #
-# The theorems of this book are exact, and so it is easy to take from them more than they say.
-# This chapter is about what they do not say. It goes through six limits, one at a time, and puts a number or a picture
-# to each: how far a real network is from a stationary point, how many rates are negative, what regularizes
-# when the rate is zero, what an L2-equivalent rate leaves out, how far "auto-tuned" is from "optimal", and what nobody has
-# proved. Each ends with a sentence of advice for a network of your own.
+# The theorems of this book are exact, and so it is easy to take from them more than they say. This chapter is about
+# what they do not say. It goes through six limits, one at a time, and puts a number or a picture to each: how far a
+# real network is from a stationary point, how many rates are negative, what regularizes when the rate is zero, what
+# an L2-equivalent rate leaves out, how far "auto-tuned" is from "optimal", and what nobody has proved. Each ends with
+# a sentence of advice for a network of your own.
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # data set
@@ -46,9 +46,10 @@ some = slice(0, 3000)  # training digits that are looked at
 x, y = torch.from_numpy(standard["train"]), torch.from_numpy(digits.train.labels)
 
 # %% [markdown]
-# The first limits are measured on one kind of network: digits in, two hidden layers with batch normalization (BN), cross-entropy,
-# SGD with momentum on mini-batches of 128 and a step that falls to zero. It is trained with $\gamma$ learned, as usual, and
-# with $\gamma = 1$ held fixed. Along the way we stop, put the training digits through as one batch, and look at every unit.
+# The first limits are measured on one kind of network: digits in, two hidden layers with batch normalization (BN),
+# cross-entropy, SGD with momentum on mini-batches of 128 and a step that falls to zero. It is trained with $\gamma$
+# learned, as usual, and with $\gamma = 1$ held fixed. Along the way we stop, put the training digits through as one
+# batch, and look at every unit.
 
 
 # %%
@@ -121,9 +122,10 @@ def collect(runs, layer, what):
 # %% [markdown]
 # ## Training does not come to rest
 #
-# {prf:ref}`thm-stationary` speaks of stationary points. There $\nabla_v L + \lambda\Sigma v = 0$: the whole plain gradient is
-# balanced by BN's penalty. At any other point something is left. We measure it as a share, $\lvert\nabla_v L + \lambda\Sigma v\rvert / \lvert\nabla_v
-# L\rvert$, between 0, at rest, and about 1, where the penalty balances nothing.
+# {prf:ref}`thm-stationary` speaks of stationary points. There $\nabla_v L + \lambda\Sigma v = 0$: the whole plain
+# gradient is balanced by BN's penalty. At any other point something is left. We measure it as a share,
+# $\lvert\nabla_v L + \lambda\Sigma v\rvert / \lvert\nabla_v L\rvert$, between 0, at rest, and about 1, where the
+# penalty balances nothing.
 #
 # For contrast, a problem that does head for rest: one unit, fixed $\gamma$, principal components for inputs, one batch,
 # as in [chapter 5](05_mnist.py).
@@ -149,7 +151,7 @@ shown = np.unique(np.geomspace(1, read_out_steps, 60).round().astype(int)) - 1
 
 
 def read_out(X, t, gamma=None, batch=None, noise=0.0, learning_rate=0.1,
-             normalization="batch", start=1.0):
+             normalization="batch", start=1.0, seed=0):
     """One unit by gradient descent; yields the network at `shown` steps."""
     network = models.network(
         (components, 1), normalization, normalize_output=True, gamma=gamma,
@@ -161,7 +163,7 @@ def read_out(X, t, gamma=None, batch=None, noise=0.0, learning_rate=0.1,
         network[0].bias.data = -w @ torch.from_numpy(X.mean(axis=0))
     learned = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(learned, lr=learning_rate, momentum=0.9)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for step in range(read_out_steps):
         if step in shown:
             yield network
@@ -199,9 +201,11 @@ left_at_end = np.median(collect(fixed, 0, "left")[:, -1], axis=1)
 plotting.show(
     fig,
     alt=f"Share of the gradient that is not balanced, median over units. In the network it stays between "
-    f"{min(np.median(collect(r, k, 'left'), axis=2).min() for r in (fixed, learned) for k in (0, 1)):.2f} and 1 all through training; for one unit on a full "
+    f"{min(np.median(collect(r, k, 'left'), axis=2).min() for r in (fixed, learned) for k in (0, 1)):.2f} and 1 all "
+    "through training; for one unit on a full "
     f"batch it falls to {resting[-1]:.0e}.",
-    caption="In a network on mini-batches most of the gradient is still unbalanced when training ends. One unit on a full batch does head for rest.",
+    caption="In a network on mini-batches most of the gradient is still unbalanced when training ends. One unit on a "
+    "full batch does head for rest.",
     source=where,
 )
 
@@ -222,11 +226,12 @@ for name, runs in (("fixed", fixed), ("learned", learned)):
           f" {np.median(np.abs(final)):.1e} at the end")
 
 # %% [markdown]
-# A learned $\gamma$ would have $\lambda = 0$ at rest. It does get small, but so does the whole gradient: the network fits its training digits.
-# $v$ is nowhere near the solution of a penalized problem. What holds all the way is {prf:ref}`thm-rate`.
+# A learned $\gamma$ would have $\lambda = 0$ at rest. It does get small, but so does the whole gradient: the network
+# fits its training digits. $v$ is nowhere near the solution of a penalized problem. What holds all the way is
+# {prf:ref}`thm-rate`.
 #
-# **For your network:** quote the rate as what BN adds *to this step*. Call it a multiplier only if you have checked that the gradient
-# is balanced.
+# **For your network:** quote the rate as what BN adds *to this step*. Call it a multiplier only if you have checked
+# that the gradient is balanced.
 #
 # ## Negative rates do not regularize
 #
@@ -265,24 +270,29 @@ ends = negative["learned"][:, -1].mean(axis=0)
 plotting.show(
     fig,
     alt="Left: share of units with a negative rate through training with learned gamma, by layer; at the end "
-    + ", ".join(f"{share:.0%} in hidden {k + 1}" for k, share in enumerate(ends)) + ". Right: the rates of one network, sorted, at the start and at the end.",
-    caption="The first hidden layer feeds another BN layer, so its rates balance around zero: many stay negative. The last one is free to be held in.",
+    + ", ".join(f"{share:.0%} in hidden {k + 1}" for k, share in enumerate(ends))
+    + ". Right: the rates of one network, sorted, at the start and at the end.",
+    caption="The first hidden layer feeds another BN layer, so its rates balance around zero: many stay negative. "
+    "The last one is free to be held in.",
     source=where,
 )
 
 # %% [markdown]
-# The first layer has no choice: behind it stands another BN layer, and {prf:ref}`thm-depth` makes its rates, weighted by $\gamma^2$, add up to
-# what its shifts $\beta$ leave. A layer's mean rate near zero can hide strong rates of both signs.
+# The first layer has no choice: behind it stands another BN layer, and {prf:ref}`thm-depth` makes its rates, weighted
+# by $\gamma^2$, add up to what its shifts $\beta$ leave. A layer's mean rate near zero can hide strong rates of both
+# signs.
 #
-# **For your network:** look at the sign unit by unit, `meter.measure(…).to_frame()`, before you speak of regularization at all.
+# **For your network:** look at the sign unit by unit, `meter.measure(…).to_frame()`, before you speak of
+# regularization at all.
 #
 # ## When the rate is zero, what regularizes?
 #
-# With a learned $\gamma$ and no decay the rate ends at zero ({prf:ref}`thm-stationary`). Then BN adds no penalty to the loss that it was trained on.
-# Three things remain, and none of them is the rate: small batches shift $\gamma$ ({prf:ref}`thm-minibatch`); noise on the inputs is charged at rate
-# 1 ({prf:ref}`thm-noise`); and the *path* is another one, because BN's steps live on an ellipsoid. A read-out that is short of
-# data shows all three. Its $\gamma$ is learned in every arm. (Without BN the step has to be ten times smaller, or the read-out
-# diverges: BN tunes the [step](10_related.py), too.)
+# With a learned $\gamma$ and no decay the rate ends at zero ({prf:ref}`thm-stationary`). Then BN adds no penalty to
+# the loss that it was trained on. Three things remain, and none of them is the rate: small batches shift $\gamma$
+# ({prf:ref}`thm-minibatch`); noise on the inputs is charged at rate 1 ({prf:ref}`thm-noise`); and the *path* is
+# another one, because BN's steps live on an ellipsoid. A read-out that is short of data shows all three. Its $\gamma$
+# is learned in every arm. (Without BN the step has to be ten times smaller, or the read-out diverges: BN tunes the
+# [step](10_related.py), too.)
 
 # %%
 rows_few = np.random.default_rng(0).permutation(len(pixels))[:few]
@@ -333,9 +343,8 @@ for (name, (path_errors, path_rates)), key in zip(paths.items(), ("none", "none"
     style = ":" if "from 0" in name else "-"
     left.semilogx(at, path_errors, style, color=plotting.COLORS[key], label=name, linewidth=1.6)
     right.semilogx(at, path_rates, color=plotting.COLORS[key], linewidth=1.6)
-for level, text in ((test_error(least), "least squares"), (test_error(wiener), "penalty ½|v|²")):
-    left.axhline(level, color=plotting.COLORS["theory"], linestyle="--", linewidth=1.2)
-    left.text(1, level + 0.01, text, fontsize=9)
+for weights in (least, wiener):
+    left.axhline(test_error(weights), color=plotting.COLORS["theory"], linestyle="--", linewidth=1.2)
 right.axhline(0, color=plotting.INK, linewidth=0.8)
 left.set(xlabel="gradient step, counted from 1", title="test error, share of the variance", ylim=(0.5, 1.6))
 right.set(xlabel="gradient step, counted from 1", title="rate λ on the clean digits", ylim=(-1.05, 1.05))
@@ -346,17 +355,19 @@ plotting.show(
     + ", ".join(f"{name} {value:.2f}" for name, value in ends.items())
     + ". Right: the rates at the end: "
     + ", ".join(f"{name} {value:.2f}" for name, value in last_rates.items() if "no BN" not in name) + ".",
-    caption=f"Least squares on {few} digits, γ learned. On one clean batch the rate goes to zero, and BN ends at plain least squares, overfitted "
-    "(upper dashed line), like the read-out without it. Input noise is an ordinary penalty (lower dashed line). Small batches leave a positive rate.",
+    caption=f"Least squares on {few} digits, γ learned. On one clean batch the rate goes to zero, and BN ends at "
+    "plain least squares, overfitted "
+    "(upper dashed line), like the read-out without it. Input noise is the penalty ½|v|² (lower dashed line). Small "
+    "batches leave a positive rate.",
     source=f"{digits.title}, {few} training digits, {components} components, is it a {digit}?, one seed",
 )
 
 # %% [markdown]
-# The paths differ more than the ends. BN's $\gamma$ takes a random start away in all directions at once. Without BN it stays in those
-# directions in which digits hardly vary, and no early stopping helps; a start at zero does better.
+# The paths differ more than the ends. BN's $\gamma$ takes a random start away in all directions at once. Without BN
+# it stays in those directions in which digits hardly vary, and no early stopping helps; a start at zero does better.
 #
-# And in the network? For least squares {prf:ref}`thm-minibatch` predicts the rate that batches of 128 leave on the whole data. Cross-entropy is
-# not least squares:
+# And in the network? For least squares {prf:ref}`thm-minibatch` predicts the rate that batches of 128 leave on the
+# whole data. Cross-entropy is not least squares:
 
 # %%
 batches = list(zip(x.split(128), y.split(128)))[:batches_an_epoch]
@@ -371,16 +382,16 @@ for network, _ in learned:
 print(f"the law for least squares: {theory.minibatch_decay(128):+.1e}")
 
 # %% [markdown]
-# Neither the law's number nor its sign is to be found: this network is not at rest, and its loss is nearly flat where it fits the training
-# digits; a rate is in units of the loss.
+# In this run neither the law's number nor its sign is to be found: the network is not at rest, and its loss is nearly
+# flat where it fits the training digits; a rate is in units of the loss.
 #
-# **For your network:** with learned $\gamma$ and no decay do not credit the rate with what generalizes. If you want one, put weight decay on $\gamma$; it is a rate
-# by {prf:ref}`thm-stationary`.
+# **For your network:** with learned $\gamma$ and no decay do not credit the rate with what generalizes. If you want
+# one, put weight decay on $\gamma$; it is a rate by {prf:ref}`thm-stationary`.
 #
 # ## An L2-equivalent rate is equivalent along one direction
 #
-# $\alpha$ is the weight decay whose pull has the same component *along* $v$. BN's pull does not point along $v$; it points along $\Sigma v$.
-# On real data these are different directions.
+# $\alpha$ is the weight decay whose pull has the same component *along* $v$. BN's pull does not point along $v$; it
+# points along $\Sigma v$. On real data these are different directions.
 
 # %%
 angles = {layer: collect(learned, layer, "angle") for layer in range(len(hidden))}
@@ -401,8 +412,9 @@ claims.check(
 # %% tags=["hide-input"]
 fig, (left, right) = plotting.figure(1, 2, width=7.4, height=3.4)
 for layer, key in zip(angles, ("batch", "l2")):
-    left.hist(angles[layer][:, -1].ravel(), bins=np.arange(0, 91, 3), color=plotting.COLORS[key], alpha=0.6, label=f"hidden {layer + 1}, end")
-    left.hist(angles[layer][:, 0].ravel(), bins=np.arange(0, 91, 3), color=plotting.COLORS[key], histtype="step", linestyle=":", linewidth=1.6)
+    common = dict(bins=np.arange(0, 91, 3), color=plotting.COLORS[key])
+    left.hist(angles[layer][:, -1].ravel(), alpha=0.6, label=f"hidden {layer + 1}, end", **common)
+    left.hist(angles[layer][:, 0].ravel(), histtype="step", linestyle=":", linewidth=1.6, **common)
 left.set(xlabel="angle between Σv and v, degrees", title="units", xlim=(0, 90))
 left.plot([], [], ":", color=plotting.INK, label="start")
 left.legend(fontsize=9)
@@ -415,24 +427,30 @@ right.set(xlabel="principal direction of the digits", title="rate by direction",
 right.legend(loc="lower left")
 plotting.show(
     fig,
-    alt="Left: histograms of the angle between Sigma v and v. Right: the rate that BN applies to each principal direction of the digits, relative to the L2-equivalent "
-    f"one: {relative[0]:.0f} in the first, above 1 in {stronger}, and far below in the other {len(relative) - stronger}.",
-    caption=f"Left: what BN adds and what weight decay adds point in different directions. Right: for a typical unit of the first layer BN holds {stronger} directions harder than α says, "
+    alt="Left: histograms of the angle between Sigma v and v. Right: the rate that BN applies to each principal "
+    "direction of the digits, relative to the L2-equivalent "
+    f"one: {relative[0]:.0f} in the first, above 1 in {stronger}, and far below in the other "
+    f"{len(relative) - stronger}.",
+    caption="Left: what BN adds and what weight decay adds point in different directions. Right: for a typical unit "
+    f"of the first layer BN holds {stronger} directions harder than α says, "
     f"the strongest {relative[0]:.0f} times, and leaves hundreds nearly free.",
     source=where,
 )
 
 # %% [markdown]
-# **For your network:** use $\alpha$ to compare *sizes* with a `weight_decay` that you would have set. Do not replace BN by that weight decay and expect the same
-# network.
+# **For your network:** use $\alpha$ to compare *sizes* with a `weight_decay` that you would have set. Do not replace
+# BN by that weight decay and expect the same network.
 #
 # ## Auto-tuned is not optimal
 #
-# Back to least squares, where everything is in closed form. The read-out sees $n$ training digits and noise of standard deviation $\sigma$ on its inputs; the
-# noise is averaged exactly. With fixed $\gamma$ BN sets $1 + \lambda = \kappa/\gamma$. Along the same penalty, which rate would have been best on the *test* digits?
-# That, too, is closed: with $f$ the output of the fit without BN, the best rate is $1 + \lambda^* = \operatorname E[f^2]/\operatorname E[f t]$ over the test digits and their
-# noise, and the $\gamma$ that would have set it is $\gamma^* = \kappa/(1 + \lambda^*)$. So BN is as far from the best as $\gamma$ is from $\gamma^*$.
-# Does one $\gamma$ serve, as data and noise change? (Whatever is called "best" below has seen the test digits: it is a bound, not a method.)
+# Back to least squares, where everything is in closed form. The read-out sees $n$ training digits and noise of
+# standard deviation $\sigma$ on its inputs; the noise is averaged exactly. With fixed $\gamma$ BN sets
+# $1 + \lambda = \kappa/\gamma$. Along the same penalty, which rate would have been best on the *test* digits? That,
+# too, is closed: with $f$ the output of the fit without BN, the best rate is
+# $1 + \lambda^* = \operatorname E[f^2]/\operatorname E[f t]$ over the test digits and their noise, and the $\gamma$
+# that would have set it is $\gamma^* = \kappa/(1 + \lambda^*)$. So BN is as far from the best as $\gamma$ is from
+# $\gamma^*$. Does one $\gamma$ serve, as data and noise change? (Whatever is called "best" below has seen the test
+# digits: it is a bound, not a method.)
 
 
 # %%
@@ -503,16 +521,19 @@ set_n, best_n = (table_of(by_size, what).mean(axis=0) for what in (rate_set, rat
 set_s, best_s = (table_of([by_noise], what)[0] for what in (rate_set, rate_best))
 plotting.show(
     fig,
-    alt=f"Left: rate against the number of training digits. At {sizes[0]} digits BN sets {set_n[0]:.2f} and {best_n[0]:.2f} would be best; at {sizes[2]}, {set_n[2]:.2f} and {best_n[2]:.2f}. "
+    alt=f"Left: rate against the number of training digits. At {sizes[0]} digits BN sets {set_n[0]:.2f} and "
+    f"{best_n[0]:.2f} would be best; at {sizes[2]}, {set_n[2]:.2f} and {best_n[2]:.2f}. "
     f"Right: against noise. At noise {noise_stds[-1]:g} BN sets {set_s[-1]:.2f} and {best_s[-1]:.2f} would be best.",
-    caption=f"One γ, the best for {sizes[-1]:,} clean digits, then kept. BN's rate moves the right way on both sides, but too little when data are short (left) and too much when noise "
+    caption=f"One γ, the best for {sizes[-1]:,} clean digits, then kept. BN's rate moves the right way on both "
+    "sides, but too little when data are short (left) and too much when noise "
     "grows (right), where it turns negative and BN inflates.",
     source=f"{digits.title}, {components} components, is it a {digit}?, closed forms, left: {subsets} subsets",
 )
 
 # %% [markdown]
-# On the right the reason is plain. Noise is a penalty of its own, and once it is strong nothing needs to be added. The best rate is then
-# about 0, which is where a *learned* $\gamma$ goes. A fixed $\gamma$ insists on its variance and fills it with noise.
+# On the right the reason is plain. Noise is a penalty of its own, and once it is strong nothing needs to be added.
+# The best rate is then about 0, which is where a *learned* $\gamma$ goes. A fixed $\gamma$ insists on its variance
+# and fills it with noise.
 
 # %% tags=["hide-input"]
 fig, (left, right) = plotting.figure(1, 2, width=7.4, height=3.5)
@@ -537,9 +558,12 @@ right.legend(fontsize=9)
 errors = {name: table_of(by_size, what).mean(axis=0) for name, (what, _, _) in arms.items()}
 plotting.show(
     fig,
-    alt="Left: test error as a function of gamma, for three amounts of data; the best gamma moves to the right as data grow. Right: test error against the number of training digits; at "
-    f"{sizes[2]}: " + ", ".join(f"{name} {values[2]:.2f}" for name, values in errors.items()) + f"; at {sizes[-1]:,} all lie between {min(v[-1] for v in errors.values()):.2f} and {max(v[-1] for v in errors.values()):.2f}.",
-    caption="Left: the best γ (dots) depends on how much data there is. Right: even with the best γ, BN falls short of the best weight decay where data are short: "
+    alt="Left: test error as a function of gamma, for three amounts of data; the best gamma moves to the right as "
+    "data grow. Right: test error against the number of training digits; at "
+    f"{sizes[2]}: " + ", ".join(f"{name} {values[2]:.2f}" for name, values in errors.items())
+    + f"; at {sizes[-1]:,} they are at most {np.ptp([values[-1] for values in errors.values()]):.3f} apart.",
+    caption="Left: the best γ (dots) depends on how much data there is. Right: even with the best γ, BN falls short "
+    "of the best weight decay where data are short: "
     "without noise its penalty rescales the fit but cannot turn it.",
     source=f"{digits.title}, {components} components, no noise, closed forms, {subsets} subsets",
 )
@@ -549,16 +573,18 @@ shown_errors = pd.DataFrame(errors, index=sizes).rename_axis("digits")
 print(shown_errors.round(3).to_string())
 
 # %% [markdown]
-# With plenty of data all agree, because nothing needs to be regularized. Where it matters most, BN at a fixed $\gamma$ is better than
-# nothing and worse than a search. Chapter 5 asks the same of a network, [with its own verdicts](05_mnist.py).
+# With plenty of data all agree, because nothing needs to be regularized. Where it matters most, BN at a fixed
+# $\gamma$ is better than nothing and worse than a search. Chapter 5 asks the same of a network,
+# [with its own verdicts](05_mnist.py).
 #
-# **For your network:** auto-tuned spares you the units of the inputs, not the choice. If data are short, still search: over weight decay, or
-# over $\gamma$ and its decay.
+# **For your network:** auto-tuned spares you the units of the inputs, not the choice. If data are short, still
+# search: over weight decay, or over $\gamma$ and its decay.
 #
 # ## What is not proved
 #
-# {prf:ref}`thm-rate` is about the gradient, so it holds whatever the optimizer does with it. The bookkeeping of lengths and turns
-# ({prf:ref}`thm-depth`, part 3) is about the *step*, and needs plain gradient descent: there a step is orthogonal to $w$. Is it, elsewhere?
+# {prf:ref}`thm-rate` is about the gradient, so it holds whatever the optimizer does with it. The bookkeeping of
+# lengths and turns ({prf:ref}`thm-depth`, part 3) is about the *step*, and needs plain gradient descent: there a step
+# is orthogonal to $w$. Is it, elsewhere?
 
 # %%
 optimizers = {
@@ -598,16 +624,19 @@ for name, make in optimizers.items():
     )
 
 # %% [markdown]
-# The rate does not care; the orthogonality is gone. Beyond that, nobody has shown, as far as we know, and this book has not:
+# The rate does not care; the orthogonality is gone. Beyond that, nobody has shown, as far as we know, and this book
+# has not:
 #
-# - *Training dynamics at depth.* {prf:ref}`thm-depth` freezes everything but one layer. How the rates of several layers act on each other while all
-#   move is measured in [Depth](08_depth.py), not proved.
+# - *Training dynamics at depth.* {prf:ref}`thm-depth` freezes everything but one layer. How the rates of several
+#   layers act on each other while all move is measured in [Depth](08_depth.py), not proved.
 # - *Generalization.* A penalty at a rate is not yet a bound on the test error. No theorem here mentions the test set.
 # - *Mini-batches beyond least squares.* For cross-entropy {prf:ref}`thm-minibatch` gave neither size nor sign above.
 # - *Momentum and adaptive optimizers.* Where they converge to, among many minima, and whether BN's rate changes that.
-# - *Other normalizations.* Layer normalization normalizes a row over its units. It has no $\Sigma$ of the data in it, and nothing here carries over unread.
+# - *Other normalizations.* Layer normalization normalizes a row over its units. It has no $\Sigma$ of the data in it,
+#   and nothing here carries over unread.
 #
-# **For your network:** measure. One backward pass gives the rates, whatever optimizer and depth, and no theorem has to be believed.
+# **For your network:** measure. One backward pass gives the rates, whatever optimizer and depth, and no theorem has
+# to be believed.
 #
 # ## What we learned
 #
@@ -619,5 +648,6 @@ for name, make in optimizers.items():
 #
 # ## Where it stops
 #
-# - So does this chapter. Its numbers are of one data set, small networks, and a few seeds; rerun it on your own by its parameters.
+# - So does this chapter. Its numbers are of one data set, small networks, and a few seeds; rerun it on your own by
+#   its parameters.
 # - The share of the gradient that is left depends on the coordinates of the inputs, as gradients do. The rate does not.

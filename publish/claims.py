@@ -1,5 +1,6 @@
 """The claims page and ``claims.json``: every claim from statement to verdict, as the chapters recorded it."""
 
+import ast
 import html
 import json
 import re
@@ -11,6 +12,7 @@ from publish import BOOK, ROOT
 
 MIME = "application/vnd.bnlib.claim+json"
 KINDS = ("exact", "numeric", "empirical")
+TEST_KINDS = ("exact", "torch", "property", "control")
 COLUMNS = ("what was compared", "kind", "where", "predicted", "measured", "95 % interval, or difference", "verdict")
 HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 
@@ -71,7 +73,7 @@ def as_page(claims, repository_url=""):
             f"| {counts[0]} | {counts[1]} | {counts[2]} | {claim['verdict']} |"
         )
     for claim in claims:
-        tests = ", ".join(_test_link(test, repository_url) for test in claim["tests"])
+        tests = "; ".join(f"{_link(test, repository_url)} ({_kinds_of_tests(test)})" for test in claim["tests"])
         lines += [
             f"\n(claim-{claim['id'].lower()})=\n## {claim['id']}: {claim['title']}\n",
             f"{claim['statement'].strip()}\n",
@@ -127,5 +129,14 @@ def _row(check):
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _test_link(test, repository_url):
+def _kinds_of_tests(path):
+    """How many test functions of each kind a file has, by their names."""
+    names = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
+    counts = {kind: sum(name.startswith(f"test_{kind}_") for name in names) for kind in TEST_KINDS}
+    if not any(counts.values()):
+        return f"{sum(name.startswith('test_') for name in names)} tests"
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
+def _link(test, repository_url):
     return f"[`{test}`]({repository_url}/blob/main/{test})" if repository_url else f"`{test}`"
