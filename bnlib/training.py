@@ -183,7 +183,12 @@ def settle(parameters, objective, iterations=100):
     # the line search stops where losses differ by rounding only; the second pass compares none
     for line_search, steps in (("strong_wolfe", iterations), (None, 300)):
         optimizer = torch.optim.LBFGS(
-            parameters, max_iter=steps, history_size=50, tolerance_grad=1e-12, tolerance_change=0.0, line_search_fn=line_search
+            parameters,
+            max_iter=steps,
+            history_size=50,
+            tolerance_grad=1e-12,
+            tolerance_change=0.0,
+            line_search_fn=line_search,
         )
         optimizer.step(closure)
     closure()

@@ -107,37 +107,44 @@ def half_squared_error(output, target):
     return (output - target).square().mean() / 2
 
 
-def descend(noise_std, steps, seed):
-    """Gradient descent on BN's read-out, fresh noise at every step."""
-    rng = np.random.default_rng([seed, round(100 * noise_std)])
-    network = models.network(
-        (components, 1), normalize_output=True,
-        gamma=gamma, eps=1e-30, seed=seed, dtype=torch.float64,
-    )
-    optimizer = torch.optim.SGD(
-        [p for p in network.parameters() if p.requires_grad],
-        lr=0.3, momentum=0.9,
-    )
-    for step in range(steps):
-        if noise_std:  # let the noise of the last steps average out
-            optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / steps)
-        optimizer.zero_grad()
-        noisy = torch.from_numpy(data.corrupt(inputs, rng, noise_std))
-        half_squared_error(network(noisy), t).backward()
-        optimizer.step()
-    fresh = [
-        (torch.from_numpy(data.corrupt(inputs, rng, noise_std)), t)
-        for _ in range(20 if noise_std else 1)
+def descend(noise_stds, steps, seed):
+    """A read-out with BN for each noise level, on the same noise draws."""
+    rng = np.random.default_rng(seed)
+    networks = [
+        models.network((components, 1), normalize_output=True, gamma=gamma,
+                       eps=1e-30, seed=seed, dtype=torch.float64)
+        for _ in noise_stds
     ]
-    report = meter.measure(network, fresh, half_squared_error)
-    cov = moments.with_noise(noise_std=noise_std).cov
-    weights = theory.effective_weights(
-        network[0].weight.detach().numpy()[0], gamma, cov
-    )
-    return report, weights
+    optimizers = [
+        torch.optim.SGD(network.parameters(), lr=0.3, momentum=0.9)
+        for network in networks
+    ]
+
+    def draw():
+        if not any(noise_stds):
+            return torch.zeros(1)
+        return torch.from_numpy(rng.standard_normal(inputs.shape))
+
+    for step in range(steps):
+        noise = draw()
+        for std, network, optimizer in zip(noise_stds, networks, optimizers):
+            if std:  # let the noise of the last steps average out
+                optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / steps)
+            optimizer.zero_grad()
+            half_squared_error(network(x + std * noise), t).backward()
+            optimizer.step()
+    fresh = [draw() for _ in range(20 if any(noise_stds) else 1)]
+    reports, weights = [], []
+    for std, network in zip(noise_stds, networks):
+        batches = ((x + std * noise, t) for noise in fresh)
+        reports.append(meter.measure(network, batches, half_squared_error))
+        cov = moments.with_noise(noise_std=std).cov
+        raw = network[0].weight.detach().numpy()[0]
+        weights.append(theory.effective_weights(raw, gamma, cov))
+    return reports, weights
 
 
-trained, trained_weights = descend(0.0, read_out_steps, seed=0)
+(trained,), (trained_weights,) = descend([0.0], read_out_steps, seed=0)
 print(trained.to_frame().to_string(index=False))
 
 # %% [markdown]
@@ -204,16 +211,13 @@ path = theory.noise_path(moments, gamma, np.linspace(0, 3, 61))
 at_points = theory.noise_path(moments, gamma, noise_stds)
 
 # %% tags=["remove-stderr"]
-measured_rate = np.empty((len(seeds), len(noise_stds)))
-measured_signal = np.empty((len(seeds), len(noise_stds)))
-noisy_weights = {}
-for row, seed in enumerate(tqdm(seeds, desc="noise path", unit="seed")):
-    for level, noise_std in enumerate(noise_stds):
-        report, weights = descend(noise_std, noisy_steps, seed)
-        measured_rate[row, level] = report.rate[0]
-        signal = weights @ moments.cov @ weights / gamma**2
-        measured_signal[row, level] = signal
-        noisy_weights[seed, noise_std] = weights
+measured_rate, measured_signal, noisy_weights = [], [], []
+for seed in tqdm(seeds, desc="noise path", unit="seed"):
+    reports, weights = descend(noise_stds, noisy_steps, seed)
+    measured_rate.append([report.rate[0] for report in reports])
+    measured_signal.append([v @ moments.cov @ v / gamma**2 for v in weights])
+    noisy_weights.append(weights)
+measured_rate = np.array(measured_rate)  # (seeds, levels)
 
 # %% tags=["hide-input"]
 fig, (left, right) = plotting.figure(1, 2)
@@ -268,14 +272,14 @@ for level, noise_std in enumerate(noise_stds):
 # goes first, and the picture becomes smooth.
 
 # %% tags=["hide-input"]
-shown = noise_stds[[0, 2, 5]]
+shown = [0, 2, 5]
 fig, axes = plotting.figure(2, 3, height=4.6)
 plotting.weight_images(
     axes.ravel(),
-    [leading @ at_points.weights[list(noise_stds).index(s)] for s in shown]
-    + [leading @ noisy_weights[seeds[0], s] for s in shown],
-    [f"closed form, noise {s:g}" for s in shown]
-    + [f"trained, noise {s:g}" for s in shown],
+    [leading @ at_points.weights[level] for level in shown]
+    + [leading @ noisy_weights[0][level] for level in shown],
+    [f"closed form, noise {noise_stds[level]:g}" for level in shown]
+    + [f"trained, noise {noise_stds[level]:g}" for level in shown],
 )
 plotting.show(
     fig,

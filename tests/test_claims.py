@@ -149,4 +149,8 @@ def test_a_notebook_gets_html_and_the_record(monkeypatch):
     assert html.escape("a < b & c") in bundles[0]["text/html"]
     states = [bundle["text/html"].split('"')[1] for bundle in bundles]
     assert states == ["claim claim-yes", "claim claim-no", "claim claim-open", "claim claim-no"]
-    assert [bundle["application/vnd.bnlib.claim+json"]["verdict"] for bundle in bundles[1:]] == ["not borne out", "undecided", "fails"]
+    assert [bundle["application/vnd.bnlib.claim+json"]["verdict"] for bundle in bundles[1:]] == [
+        "not borne out",
+        "undecided",
+        "fails",
+    ]

@@ -40,7 +40,9 @@ def test_embedded_splits_are_disjoint_stratified_and_complete(digits):
         assert split.images.min() == 0
         assert split.images.max() == 1
     pixels, labels = mnist_data()
-    given = sorted(bytes([label]) + row.tobytes() for row, label in zip(pixels.astype(np.uint8), labels.astype(np.uint8)))
+    given = sorted(
+        bytes([label]) + row.tobytes() for row, label in zip(pixels.astype(np.uint8), labels.astype(np.uint8))
+    )
     found = sorted(
         bytes([label]) + row.tobytes()
         for split in splits
@@ -67,8 +69,14 @@ def idx(array):
 def tiny(monkeypatch, tmp_path):
     """A root with gzipped files alone for a stand-in of MNIST: 60 images to learn from and 12 to test."""
     rng = np.random.default_rng(0)
-    images = {"train": rng.integers(0, 256, (60, 28, 28), dtype=np.uint8), "t10k": rng.integers(0, 256, (12, 28, 28), dtype=np.uint8)}
-    labels = {"train": np.repeat(np.arange(3, dtype=np.uint8), [24, 18, 18]), "t10k": np.repeat(np.arange(3, dtype=np.uint8), 4)}
+    images = {
+        "train": rng.integers(0, 256, (60, 28, 28), dtype=np.uint8),
+        "t10k": rng.integers(0, 256, (12, 28, 28), dtype=np.uint8),
+    }
+    labels = {
+        "train": np.repeat(np.arange(3, dtype=np.uint8), [24, 18, 18]),
+        "t10k": np.repeat(np.arange(3, dtype=np.uint8), 4),
+    }
     raw = tmp_path / "root" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     resources = []
@@ -86,11 +94,15 @@ def tiny(monkeypatch, tmp_path):
 
 
 def contents(folder):
-    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None) for path in folder.rglob("*")}
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None) for path in folder.rglob("*")
+    }
 
 
 def rows(images):
-    return [image.tobytes() for image in np.asarray(images, dtype=np.float32).reshape(len(images), -1) / np.float32(255)]
+    return [
+        image.tobytes() for image in np.asarray(images, dtype=np.float32).reshape(len(images), -1) / np.float32(255)
+    ]
 
 
 def test_gzipped_root_is_read_and_never_written_to(tiny, tmp_path):
@@ -165,7 +177,10 @@ def test_damaged_file_is_named(tiny):
     damaged = bytearray(archive.read_bytes())
     damaged[50] ^= 1
     archive.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged: its MD5 is [0-9a-f]{32}, the original's is [0-9a-f]{32}"):
+    with pytest.raises(
+        ValueError,
+        match=r"t10k-images-idx3-ubyte\.gz is damaged: its MD5 is [0-9a-f]{32}, the original's is [0-9a-f]{32}",
+    ):
         load("mnist", raw.parents[1])
 
 

@@ -192,7 +192,9 @@ def test_rate_of_float32_model_is_that_of_float64():
     single = network((5, 8, 3), seed=3)
     double = copy.deepcopy(single).double()
     inputs, labels = batch()
-    report, exact = (measure(model, [(x, labels)], cross_entropy) for model, x in ((single, inputs), (double, inputs.double())))
+    report, exact = (
+        measure(model, [(x, labels)], cross_entropy) for model, x in ((single, inputs), (double, inputs.double()))
+    )
     same(report.rate, exact.rate, rtol=1e-5)
     same(report.l2_rate, exact.l2_rate, rtol=1e-5)
     assert report.rate.dtype == np.float64

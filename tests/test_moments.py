@@ -26,7 +26,9 @@ def test_exact_from_rational_rows():
     for seed in SEEDS:
         source = Rational(seed)
         X, t = source.matrix(rows=6), source.vector(6)
-        assert_moments(Moments.from_data(X.astype(float), t.astype(float), chunk_rows=1 + seed % 7), moments_of(X, t), 1e-13)
+        assert_moments(
+            Moments.from_data(X.astype(float), t.astype(float), chunk_rows=1 + seed % 7), moments_of(X, t), 1e-13
+        )
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 100, 10_000])
@@ -34,7 +36,9 @@ def test_exact_from_rational_rows():
 def test_against_numpy_cov(targets, chunk_rows):
     rng = np.random.default_rng(0)
     X = correlated(rng, 100, 4)
-    t = rng.standard_normal(100 if targets is None else (100, targets)) + X[:, :1].reshape(-1, *[1] * (targets is not None))
+    t = rng.standard_normal(100 if targets is None else (100, targets)) + X[:, :1].reshape(
+        -1, *[1] * (targets is not None)
+    )
     assert_moments(Moments.from_data(X, t, chunk_rows), reference(X, t), rtol=1e-13)
 
 
@@ -53,7 +57,9 @@ def test_rows_sorted_by_class_with_large_means():
 def test_any_real_dtype(dtype):
     X = np.random.default_rng(2).integers(0, 255, (40, 3)).astype(dtype)
     t = X[:, 0].astype(np.int64) - X[:, 1]
-    assert_moments(Moments.from_data(X, t, chunk_rows=9), reference(X.astype(np.float64), t.astype(np.float64)), rtol=1e-13)
+    assert_moments(
+        Moments.from_data(X, t, chunk_rows=9), reference(X.astype(np.float64), t.astype(np.float64)), rtol=1e-13
+    )
 
 
 def test_one_row_constant_columns_and_lists():

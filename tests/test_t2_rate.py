@@ -32,7 +32,9 @@ class ExactUnit:
         self.grad_v = derivative(self.folded_loss, self.v)
 
     def loss(self, output):
-        return sum(a * (output - self.t) ** power for power, a in enumerate(self.coefficients, start=1)).sum() / len(self.t)
+        return sum(a * (output - self.t) ** power for power, a in enumerate(self.coefficients, start=1)).sum() / len(
+            self.t
+        )
 
     def normalized_loss(self, w, gamma):
         z = self.X @ w
@@ -136,7 +138,11 @@ def test_torch_report_columns():
     assert list(frame.columns) == ["layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate"]
     same(frame["gamma"].to_numpy(), np.concatenate([each["gamma"] for each in folded]), rtol=1e-15)
     same(frame["batch_var"].to_numpy(), np.concatenate([each["variance"] for each in folded]), rtol=1e-12)
-    same(frame["weight_norm"].to_numpy(), np.concatenate([np.linalg.norm(each["w"], axis=1) for each in folded]), rtol=1e-14)
+    same(
+        frame["weight_norm"].to_numpy(),
+        np.concatenate([np.linalg.norm(each["w"], axis=1) for each in folded]),
+        rtol=1e-14,
+    )
     assert list(frame["layer"]) == [str(p) for p, each in zip(case.pairs, folded) for _ in each["w"]]
     assert list(frame["channel"]) == [k for each in folded for k in range(len(each["w"]))]
 
@@ -153,7 +159,9 @@ def test_torch_report_by_layer(eps):
     assert list(layers["layer"]) == [str(position) for position in case.pairs]
     assert list(layers["channels"]) == [len(each["v"]) for each in folded]
     same(layers["rate"].to_numpy(), [rate(each["v"], each["grad_v"], each["gamma"]).mean() for each in folded])
-    same(layers["l2_rate"].to_numpy(), [-(each["v"] * each["grad_v"]).sum() / (each["v"] ** 2).sum() for each in folded])
+    same(
+        layers["l2_rate"].to_numpy(), [-(each["v"] * each["grad_v"]).sum() / (each["v"] ** 2).sum() for each in folded]
+    )
 
 
 @PROPERTY
@@ -179,7 +187,11 @@ def test_property_signs_scales_and_rows(seed, d, gamma, factor):
     same(rate(v, grad_v, -gamma), multipliers, rtol=1e-14)
     same(rate(v, factor * grad_v, gamma), factor * multipliers, rtol=1e-12)
     same(rate(v, grad_v, factor * gamma), multipliers / factor**2, rtol=1e-12)
-    same(rate(v, grad_v, [gamma, 1.0, -2.0]), [rate(v[0], grad_v[0], gamma), rate(v[1], grad_v[1], 1), rate(v[2], grad_v[2], 2)], 1e-12)
+    same(
+        rate(v, grad_v, [gamma, 1.0, -2.0]),
+        [rate(v[0], grad_v[0], gamma), rate(v[1], grad_v[1], 1), rate(v[2], grad_v[2], 2)],
+        1e-12,
+    )
     same(l2_equivalent_rate(factor * v, grad_v), l2_equivalent_rate(v, grad_v) / factor, rtol=1e-12)
     along = v - grad_v * ((v * grad_v).sum(axis=1) / (grad_v**2).sum(axis=1))[:, None]
     assert np.abs(rate(along, grad_v, 1.0)).max() < 1e-12  # only the part of the gradient along v counts

@@ -64,7 +64,10 @@ def test_exact_stationary_on_the_ellipsoid_is_stationary_for_the_raw_weights():
     for case in CASES:
         gradient = derivative(lambda w, case=case: case.normalized_loss(w, case.gamma), case.w)
         same(gradient, 0 * gradient)
-        same(derivative(lambda gamma, case=case: case.normalized_loss(case.w, gamma), case.gamma), -case.gamma * case.multiplier)
+        same(
+            derivative(lambda gamma, case=case: case.normalized_loss(case.w, gamma), case.gamma),
+            -case.gamma * case.multiplier,
+        )
 
 
 def test_exact_convex_and_nonnegative_rate_is_a_global_minimum_without_normalization():
@@ -95,14 +98,21 @@ def test_exact_decay_on_gamma_is_the_rate():
             assert derivative(total, best) == 0
             fit = least_squares(case.moments, best)
             assert abs(fit.rate - float(a)) < 1e-10 * (1 + float(a))
-            price = derivative(lambda gamma, case=case: (case.target_var - gamma * case.explained_std * 2 + gamma**2) / 2, best)
+            price = derivative(
+                lambda gamma, case=case: (case.target_var - gamma * case.explained_std * 2 + gamma**2) / 2, best
+            )
             same(price, -best * a)
 
 
 def minimized(parameters, loss):
     """Minimize by torch's L-BFGS in float64, and return the loss."""
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=2000, max_eval=4000, tolerance_grad=1e-11, tolerance_change=0, line_search_fn="strong_wolfe"
+        parameters,
+        max_iter=2000,
+        max_eval=4000,
+        tolerance_grad=1e-11,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure():
@@ -148,7 +158,10 @@ class SoftmaxReadout:
 
     def without_normalization(self, rates):
         """The minimizer of the BN-free loss plus (lambda/2) v'Sigma v, started elsewhere."""
-        v, b = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True), torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        v, b = (
+            torch.zeros(3, 3, dtype=torch.float64, requires_grad=True),
+            torch.zeros(3, dtype=torch.float64, requires_grad=True),
+        )
         cov, rates = torch.from_numpy(self.cov), torch.from_numpy(rates)
         minimized([v, b], lambda: self.folded_loss(v, b) + (rates / 2 * torch.einsum("ki,ij,kj->k", v, cov, v)).sum())
         return v.detach().numpy(), (b - b.mean()).detach().numpy()
@@ -215,7 +228,10 @@ def test_property_penalized_minimum_is_global(case, gamma, seed):
 def test_property_shadow_price(case, gamma):
     size, step = gamma * case.explained_std, 1e-4 * case.explained_std
     low, high = (least_squares(case.moments, size + shift).loss for shift in (-step, step))
-    assert abs((high - low) / (2 * step) + size * least_squares(case.moments, size).rate) < 1e-5 * (1 + gamma) * case.explained_std
+    assert (
+        abs((high - low) / (2 * step) + size * least_squares(case.moments, size).rate)
+        < 1e-5 * (1 + gamma) * case.explained_std
+    )
 
 
 BROKEN = {
@@ -240,7 +256,10 @@ def test_control_away_from_stationarity_the_gradient_does_not_vanish():
     elsewhere = case.v + np.array([1, 0, 0, 0, 0])
     grad_v = case.hessian @ elsewhere - case.linear
     with pytest.raises(AssertionError):
-        same(exact_rate(elsewhere, grad_v, root((elsewhere @ case.cov @ elsewhere) ** 2)) * (case.cov @ elsewhere), -grad_v)
+        same(
+            exact_rate(elsewhere, grad_v, root((elsewhere @ case.cov @ elsewhere) ** 2)) * (case.cov @ elsewhere),
+            -grad_v,
+        )
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.9, 1.1])

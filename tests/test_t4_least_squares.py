@@ -127,7 +127,9 @@ def test_torch_layer_trained_to_stationarity(seed, gamma):
     def loss():
         return (norm((inputs @ w)[:, None])[:, 0] + beta - target).square().mean() / 2
 
-    optimizer = torch.optim.LBFGS([w], max_iter=500, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [w], max_iter=500, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimizer.zero_grad()
@@ -159,7 +161,10 @@ def test_property_minimizer_is_that_of_scipy_under_the_constraint(seed, gamma, e
         return (total - 2 * v @ cross + v @ cov @ v) / 2 / total
 
     constraint = NonlinearConstraint(
-        lambda y: scale**2 * (y @ cov @ y) / gamma**2, low / gamma**2, 1.0, jac=lambda y: 2 * scale**2 * (cov @ y) / gamma**2
+        lambda y: scale**2 * (y @ cov @ y) / gamma**2,
+        low / gamma**2,
+        1.0,
+        jac=lambda y: 2 * scale**2 * (cov @ y) / gamma**2,
     )
     found = minimize(
         loss,
@@ -252,7 +257,9 @@ BROKEN = {
     "sign of the weights": break_weights(lambda case, v: -v),
     "Sigma not inverted": break_weights(lambda case, v: case.gamma / case.explained_std * case.cov @ case.cross),
     "loss without gamma squared": lambda fit, case: setattr(fit, "loss", fit.loss - case.gamma**2 / 2),
-    "loss with R in place of R squared": lambda fit, case: setattr(fit, "loss", case.loss(fit.weights) * case.explained_std),
+    "loss with R in place of R squared": lambda fit, case: setattr(
+        fit, "loss", case.loss(fit.weights) * case.explained_std
+    ),
 }
 
 
@@ -268,4 +275,6 @@ def test_control_eps_matters_where_gamma_is_large():
     inflated = [case for case in CASES if case.gamma > case.explained_std]
     assert inflated
     for case in inflated:
-        assert least_squares(case.moments, case.gamma).rate < 0 == least_squares(case.moments, case.gamma, eps=1e-5).rate
+        assert (
+            least_squares(case.moments, case.gamma).rate < 0 == least_squares(case.moments, case.gamma, eps=1e-5).rate
+        )

@@ -146,7 +146,10 @@ def test_torch_weight_norm_has_the_gradient_of_the_identity():
     output = case.layers[1:](nn.functional.linear(case.inputs, leaf, linear.bias.detach()))
     (grad_v,) = torch.autograd.grad(case.loss_fn(output, case.labels), leaf)
     same(rate(v, grad_v.numpy(), gamma), multiplier)
-    same((gamma / np.linalg.norm(w, axis=1))[:, None] * (grad_v.numpy() + multiplier[:, None] * v), direction.grad.numpy())
+    same(
+        (gamma / np.linalg.norm(w, axis=1))[:, None] * (grad_v.numpy() + multiplier[:, None] * v),
+        direction.grad.numpy(),
+    )
 
 
 def transformed(moments, A, b):
@@ -161,7 +164,10 @@ def test_property_least_squares_is_affine_invariant(case, seed, gamma):
     d = len(case.s)
     A = np.linalg.qr(rng.standard_normal((d, d)))[0] * rng.uniform(0.5, 2.0, d)
     size = gamma * case.explained_std
-    before, after = least_squares(case.moments, size), least_squares(transformed(case.moments, A, rng.standard_normal(d)), size)
+    before, after = (
+        least_squares(case.moments, size),
+        least_squares(transformed(case.moments, A, rng.standard_normal(d)), size),
+    )
     same(1 + after.rate, 1 + before.rate, case.tolerance)
     same(after.loss, before.loss, case.tolerance * 10)
     same(after.weights, np.linalg.solve(A.T, before.weights), max(case.tolerance * 10, 1e-9))
@@ -172,7 +178,10 @@ def test_property_least_squares_is_affine_invariant(case, seed, gamma):
 def test_property_unit_of_measurement(case, scale, gamma):
     d = len(case.s)
     size = gamma * case.explained_std
-    before, after = least_squares(case.moments, size), least_squares(transformed(case.moments, scale * np.eye(d), 1.0), size)
+    before, after = (
+        least_squares(case.moments, size),
+        least_squares(transformed(case.moments, scale * np.eye(d), 1.0), size),
+    )
     same(1 + after.rate, 1 + before.rate, case.tolerance)
     same(after.weights, before.weights / scale, 1e-9 if case.tolerance < 1e-9 else 1e-7)
     # alpha cancels where gamma = R sigma_t: its own size there is (1 + lambda) v'Sigma v / |v|^2

@@ -118,7 +118,10 @@ def test_exact_two_rates_as_an_identity():
         v, multiplier, noise = source.vector(), source.number(), case.noise_cov
         noisy_loss = case.clean_loss(v) + v @ noise @ v / 2
         signal, spent = v @ case.cov @ v, v @ noise @ v
-        same(noisy_loss + multiplier / 2 * (signal + spent), case.clean_loss(v) + multiplier / 2 * signal + (1 + multiplier) / 2 * spent)
+        same(
+            noisy_loss + multiplier / 2 * (signal + spent),
+            case.clean_loss(v) + multiplier / 2 * signal + (1 + multiplier) / 2 * spent,
+        )
 
 
 def test_exact_derivative_in_the_noise_variance():
@@ -311,7 +314,9 @@ BROKEN = {
     "sign of lambda flipped": change_rate(lambda multiplier, h: -multiplier),
     "one not subtracted": change_rate(lambda multiplier, h: multiplier + 1),
     "no gain": lambda case, noise: ExactFit(case, noise, change=lambda fit: setattr(fit, "weights", fit.direction)),
-    "sign of the weights": lambda case, noise: ExactFit(case, noise, change=lambda fit: setattr(fit, "weights", -fit.weights)),
+    "sign of the weights": lambda case, noise: ExactFit(
+        case, noise, change=lambda fit: setattr(fit, "weights", -fit.weights)
+    ),
 }
 
 

@@ -167,10 +167,18 @@ def test_property_limits(seed, n):
 BROKEN = {
     "one copy twice": lambda first, second: exact_split(first, first),
     "not centred": lambda first, second: ((first @ second) / len(first), exact_split(first, second)[1]),
-    "unbiased normalization": lambda first, second: tuple(Fraction(len(first), len(first) - 1) * x for x in exact_split(first, second)),
-    "noise without subtracting the signal": lambda first, second: (exact_split(first, second)[0], sum(exact_split(first, second))),
+    "unbiased normalization": lambda first, second: tuple(
+        Fraction(len(first), len(first) - 1) * x for x in exact_split(first, second)
+    ),
+    "noise without subtracting the signal": lambda first, second: (
+        exact_split(first, second)[0],
+        sum(exact_split(first, second)),
+    ),
     "signal and noise swapped": lambda first, second: exact_split(first, second)[::-1],
-    "noise of the difference, not halved": lambda first, second: (exact_split(first, second)[0], 2 * exact_split(first, second)[1]),
+    "noise of the difference, not halved": lambda first, second: (
+        exact_split(first, second)[0],
+        2 * exact_split(first, second)[1],
+    ),
     "sign flipped": lambda first, second: exact_split(first, -second),
     "copies of different inputs": lambda first, second: exact_split(first, np.roll(second, len(second) // 3)),
 }

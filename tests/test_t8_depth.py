@@ -177,7 +177,9 @@ def test_torch_convolution(seed, eps):
     conv, norm = nn.Conv2d(2, 3, 3, padding=1, stride=2).double(), nn.BatchNorm2d(3, eps=eps).double()
     nn.init.uniform_(norm.weight, 0.5, 2.0)
     norm.weight.data[1] *= -1
-    head = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(27, 4), nn.BatchNorm1d(4, eps=eps), nn.Tanh(), nn.Linear(4, 3)).double()
+    head = nn.Sequential(
+        nn.ReLU(), nn.Flatten(), nn.Linear(27, 4), nn.BatchNorm1d(4, eps=eps), nn.Tanh(), nn.Linear(4, 3)
+    ).double()
     x, labels = torch.randn(8, 2, 6, 6, dtype=torch.float64), torch.randint(3, (8,))
     loss = nn.functional.cross_entropy(head(norm(conv(x))), labels)
     grad_w, grad_gamma = (grad.reshape(3, -1) for grad in torch.autograd.grad(loss, [conv.weight, norm.weight]))
@@ -239,7 +241,11 @@ def test_torch_weight_decay_at_stationarity():
     model[1].weight.requires_grad_(False).fill_(0.8)
     model[0].weight.data.fill_(0.3)
     optimizer = torch.optim.LBFGS(
-        [model[0].weight, model[1].bias], max_iter=2000, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe"
+        [model[0].weight, model[1].bias],
+        max_iter=2000,
+        tolerance_grad=1e-13,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def loss_fn(output, target):

@@ -133,7 +133,9 @@ def correlation_of_batches(M, batches, correlation=1.0, seed=0):
     """torch's BatchNorm1d on `batches` Gaussian batches of M at once, a channel each: mean of (normalized z) t."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(M, batches, dtype=torch.float64, generator=generator)
-    t = correlation * z + math.sqrt(1 - correlation**2) * torch.randn(M, batches, dtype=torch.float64, generator=generator)
+    t = correlation * z + math.sqrt(1 - correlation**2) * torch.randn(
+        M, batches, dtype=torch.float64, generator=generator
+    )
     norm = nn.BatchNorm1d(batches, eps=1e-30, affine=False).double()
     samples = (norm(3.0 * z + 1.0) * t).mean(dim=0)
     return samples.mean().item(), samples.std().item() / math.sqrt(batches)
@@ -177,7 +179,11 @@ def test_property_leading_term_for_other_distributions(law, kurtosis):
     """M (1/E s - 1) at M = 100 and 200, extrapolated to 1/M = 0; s - s^2/2 carries the mean of s with a tenth of the noise."""
     rng = np.random.default_rng(5)
     std = {"uniform": math.sqrt(1 / 3), "normal": 1.0, "laplace": math.sqrt(2)}[law]
-    draw = {"uniform": lambda size: rng.uniform(-1, 1, size), "normal": rng.standard_normal, "laplace": lambda size: rng.laplace(size=size)}
+    draw = {
+        "uniform": lambda size: rng.uniform(-1, 1, size),
+        "normal": rng.standard_normal,
+        "laplace": lambda size: rng.laplace(size=size),
+    }
     scaled, errors = [], []
     for M in (100, 200):
         s = np.concatenate([draw[law]((10_000, M)).std(axis=1) / std for _ in range(6)])
@@ -227,7 +233,9 @@ BROKEN = {
 }
 BROKEN_VARIANCES = {
     "biased by a sign": lambda M, variance, fourth: variance_of_variance(M, -variance, fourth) * 2,
-    "unbiased variance": lambda M, variance, fourth: variance_of_variance(M, variance, fourth) * Fraction(M, M - 1) ** 2,
+    "unbiased variance": lambda M, variance, fourth: (
+        variance_of_variance(M, variance, fourth) * Fraction(M, M - 1) ** 2
+    ),
     "Gaussian for every law": lambda M, variance, fourth: Fraction(2 * (M - 1), M**2) * variance**2,
     "fourth moment for excess": lambda M, variance, fourth: Fraction((M - 1) ** 2, M**3) * fourth,
 }
@@ -257,7 +265,10 @@ def test_control_broken_moments_are_caught(name):
 def test_exact_decay_of_large_batches():
     def reference(M):
         with mpmath.workdps(50):
-            return float(1 / (mpmath.sqrt(mpmath.mpf(2) / M) * mpmath.gammaprod([mpmath.mpf(M) / 2], [mpmath.mpf(M - 1) / 2])) - 1)
+            return float(
+                1 / (mpmath.sqrt(mpmath.mpf(2) / M) * mpmath.gammaprod([mpmath.mpf(M) / 2], [mpmath.mpf(M - 1) / 2]))
+                - 1
+            )
 
     for M, tolerance in ((10**3, 1e-12), (10**6, 1e-9)):
         assert minibatch_decay(M) == pytest.approx(reference(M), rel=tolerance)

@@ -36,7 +36,9 @@ def assert_equal_models(first, second):
 def plain_loop(arm, inputs, labels, schedule, seed):
     """nn.Module and torch.optim.SGD, one arm, as anyone would write it."""
     rng = np.random.default_rng([seed, 1])
-    model = network((inputs.shape[1], *schedule.hidden, labels.max() + 1), arm.normalization, gamma=arm.gamma, seed=seed)
+    model = network(
+        (inputs.shape[1], *schedule.hidden, labels.max() + 1), arm.normalization, gamma=arm.gamma, seed=seed
+    )
     optimizer = torch.optim.SGD(
         filter(lambda parameter: parameter.requires_grad, model.parameters()),
         lr=schedule.learning_rate, momentum=schedule.momentum, weight_decay=arm.weight_decay,
@@ -81,7 +83,9 @@ def test_an_arm_is_the_plain_loop(arm):
 
 def test_arms_are_paired():
     """At noise_std = 0 and no decay an arm differs from its copy in nothing; the others do differ."""
-    twins = train([Arm("batch"), Arm("batch"), Arm("batch", noise_std=1.0), Arm("batch", weight_decay=0.1)], *rows(), SCHEDULE, 0)
+    twins = train(
+        [Arm("batch"), Arm("batch"), Arm("batch", noise_std=1.0), Arm("batch", weight_decay=0.1)], *rows(), SCHEDULE, 0
+    )
     assert_equal_models(twins[0], twins[1])
     assert not torch.equal(twins[0][0].weight, twins[2][0].weight)
     assert not torch.equal(twins[0][0].weight, twins[3][0].weight)
@@ -117,7 +121,10 @@ def test_evaluate_by_hand():
 
 
 def dataset():
-    parts = {part: Split(*rows(n, seed=seed)) for seed, (part, n) in enumerate({"train": 80, "validation": 40, "test": 30}.items())}
+    parts = {
+        part: Split(*rows(n, seed=seed))
+        for seed, (part, n) in enumerate({"train": 80, "validation": 40, "test": 30}.items())
+    }
     return Dataset("tiny", "tiny", "made here", **parts)
 
 
@@ -129,7 +136,9 @@ def test_standardize_uses_the_training_split_alone():
     raw = dataset()
     for part in parts:
         assert parts[part].dtype == np.float32
-        expected = (getattr(raw, part).images - raw.train.images.mean(dtype=np.float64)) / raw.train.images.std(dtype=np.float64)
+        expected = (getattr(raw, part).images - raw.train.images.mean(dtype=np.float64)) / raw.train.images.std(
+            dtype=np.float64
+        )
         np.testing.assert_allclose(parts[part], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -149,7 +158,9 @@ def test_sweep_rows(frames):
     frame = frames[0]
     assert len(frame) == 2 * 2 * 2
     assert frame.groupby(["normalization", "noise_std", "seed"]).size().eq(1).all()
-    assert {f"{part}_{what}" for part in ("train", "validation", "test") for what in ("accuracy", "loss")} <= {*frame.columns}
+    assert {f"{part}_{what}" for part in ("train", "validation", "test") for what in ("accuracy", "loss")} <= {
+        *frame.columns
+    }
     assert frame["rate"].notna().equals(frame["normalization"] == "batch")
     assert frame["l2_rate"].notna().equals(frame["normalization"] == "batch")
 
@@ -167,6 +178,11 @@ def test_sweep_row_is_train_evaluate_and_measure(frames):
     order, batches = rng.permutation(80), []
     for chosen in order.reshape(5, 16):
         noise = rng.standard_normal((16, 6), dtype=np.float32)
-        batches.append((torch.from_numpy(inputs["train"][chosen] + np.float32(0.5) * noise), torch.from_numpy(data.train.labels[chosen])))
+        batches.append(
+            (
+                torch.from_numpy(inputs["train"][chosen] + np.float32(0.5) * noise),
+                torch.from_numpy(data.train.labels[chosen]),
+            )
+        )
     first = measure(model, batches, nn.functional.cross_entropy).by_layer().iloc[0]
     assert (row["rate"], row["l2_rate"]) == (first["rate"], first["l2_rate"])

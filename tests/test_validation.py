@@ -21,96 +21,192 @@ LABELS = np.zeros(4, dtype=np.int64)
 CASES = {
     # the checks themselves
     "finite_array: dimensions": (lambda: finite_array("w", EYE, 1), r"w has shape \(2, 2\); it must have 1 dimension"),
-    "finite_array: either": (lambda: finite_array("w", 1.0, (1, 2)), r"w has shape \(\); it must have 1 or 2 dimension"),
+    "finite_array: either": (
+        lambda: finite_array("w", 1.0, (1, 2)),
+        r"w has shape \(\); it must have 1 or 2 dimension",
+    ),
     "finite_array: NaN": (lambda: finite_array("w", [1, NAN, NAN], 1), r"w has 2 non-finite .* index \(1,\)"),
     "finite_array: infinity": (lambda: finite_array("w", [[0, np.inf]], 2), r"w has 1 non-finite .* index \(0, 1\)"),
     "covariance: not square": (lambda: covariance("cov", [[1.0, 0.0]]), r"cov has shape \(1, 2\); it must be \(1, 1\)"),
     "covariance: size": (lambda: covariance("cov", EYE, 3), r"cov has shape \(2, 2\); it must be \(3, 3\)"),
-    "covariance: symmetry": (lambda: covariance("cov", [[1, 0.5], [0.4, 1]]), r"cov is not symmetric: .* up to 0.1; pass \(cov"),
+    "covariance: symmetry": (
+        lambda: covariance("cov", [[1, 0.5], [0.4, 1]]),
+        r"cov is not symmetric: .* up to 0.1; pass \(cov",
+    ),
     "nonnegative": (lambda: nonnegative("noise_std", [1, -2.5]), "noise_std = -2.5 is negative; it must be at least 0"),
     "nonzero": (lambda: nonzero("gamma", [1, 0]), "gamma = 0 switches the unit off; it must be nonzero"),
     "choice": (lambda: choice("name", "a", ("b", "c")), "name = 'a' is unknown; it must be one of 'b', 'c'"),
-    "least_squares: gamma": (lambda: theory.least_squares(GOOD, [0.1, 0.2]), r"gamma has shape \(2,\); it must be one number"),
-    "rate: gamma": (lambda: theory.rate([1.0, 2.0], [1.0, 1.0], [1.0, 2.0]), r"gamma has shape \(2,\); it must be one number"),
-    "effective_weights: gamma": (lambda: theory.effective_weights([1.0, 2.0], [1.0, 2.0], EYE), r"gamma has shape \(2,\)"),
+    "least_squares: gamma, of another shape": (
+        lambda: theory.least_squares(GOOD, [0.1, 0.2]),
+        r"gamma has shape \(2,\); it must be one number",
+    ),
+    "rate: gamma, of another shape": (
+        lambda: theory.rate([1.0, 2.0], [1.0, 1.0], [1.0, 2.0]),
+        r"gamma has shape \(2,\); it must be one number",
+    ),
+    "effective_weights: gamma, of another shape": (
+        lambda: theory.effective_weights([1.0, 2.0], [1.0, 2.0], EYE),
+        r"gamma has shape \(2,\)",
+    ),
     "effective_weights: units": (lambda: theory.effective_weights(EYE, [1.0, 2.0, 3.0], EYE), r"or have shape \(2,\)"),
     "noise_path: impossible": (lambda: theory.noise_path(IMPOSSIBLE, 1.0, [0.0]), "R.2 must be at most 1"),
-    "compare: shapes": (lambda: compare("T1", "", np.ones(3), np.ones(2)), r"measured has shape \(3,\); .* \(2,\)"),
+    "compare: shapes, of another shape": (
+        lambda: compare("T1", "", np.ones(3), np.ones(2)),
+        r"measured has shape \(3,\); .* \(2,\)",
+    ),
     "compare: tolerance": (lambda: compare("T1", "", 1.0, 1.0, tolerance=-1.0), "tolerance = -1 is negative"),
     "sweep: seeds": (lambda: training.sweep([training.Arm()], None, training.Schedule(), (), (0.0,)), "seeds is empty"),
     # moments
     "Moments: mean": (lambda: Moments([NAN], [[1.0]], [0.5], 1.0), "mean has 1 non-finite"),
     "Moments: cov shape": (lambda: Moments([0.0], EYE, [0.5], 1.0), r"cov has shape \(2, 2\); it must be \(1, 1\)"),
     "Moments: cov symmetry": (lambda: Moments([0, 0], [[1, 1], [0, 1]], [0, 0], 1.0), "cov is not symmetric"),
-    "Moments: cross": (lambda: Moments([0, 0], EYE, [1.0], 1.0), r"cross has shape \(1,\); its first dimension must be 2"),
+    "Moments: cross": (
+        lambda: Moments([0, 0], EYE, [1.0], 1.0),
+        r"cross has shape \(1,\); its first dimension must be 2",
+    ),
     "Moments: target_var": (lambda: Moments([0, 0], EYE, [0, 0], [1.0]), r"target_var has shape \(1,\); .* shape \(\)"),
     "Moments: negative": (lambda: Moments([0, 0], EYE, [0, 0], -1.0), "target_var = -1 is negative"),
-    "Moments: indefinite": (lambda: Moments([0, 0], INDEFINITE, [0, 0], 1.0).spectrum, "cov has the eigenvalue -1; .* none below 0"),
-    "Moments: dead input": (lambda: Moments([0, 0], np.diag([1, 0]), [0.5, 0.5], 1.0).spectrum, "cross has a part of size 0.5 .* cov is zero"),
+    "Moments: indefinite": (
+        lambda: Moments([0, 0], INDEFINITE, [0, 0], 1.0).spectrum,
+        "cov has the eigenvalue -1; .* none below 0",
+    ),
+    "Moments: dead input": (
+        lambda: Moments([0, 0], np.diag([1, 0]), [0.5, 0.5], 1.0).spectrum,
+        "cross has a part of size 0.5 .* cov is zero",
+    ),
     "Moments: R^2": (lambda: IMPOSSIBLE.r_squared, r"R\^2 = 2; .* at most 1"),
     "spectrum": (lambda: semidefinite_spectrum("noise_cov", np.diag([-1.0, 2.0])), "noise_cov has the eigenvalue -1"),
     "from_data: X": (lambda: Moments.from_data([1.0, 2.0], [1.0, 2.0]), r"X has shape \(2,\); it must be \(n, d\)"),
     "from_data: length": (lambda: Moments.from_data(EYE, [1.0]), r"t has shape \(1,\); .* must be \(2,\) or \(2, k\)"),
     "from_data: scalar": (lambda: Moments.from_data(EYE, 1.0), r"t has shape \(\); .* must be \(2,\)"),
     "from_data: empty": (lambda: Moments.from_data(np.empty((0, 2)), []), "X has no rows; moments need at least one"),
-    "from_data: NaN in X": (lambda: Moments.from_data([[1.0], [NAN]], [1, 2], 1), r"X has 1 non-finite .* index \(1, 0\)"),
-    "from_data: infinity in t": (lambda: Moments.from_data([[1.0], [2.0]], [1, np.inf]), r"t has 1 non-finite .* index \(1,\)"),
-    "from_data: chunk_rows": (lambda: Moments.from_data(EYE, [1, 2], 0), "chunk_rows = 0 is not positive; it must be at least 1"),
+    "from_data: NaN in X": (
+        lambda: Moments.from_data([[1.0], [NAN]], [1, 2], 1),
+        r"X has 1 non-finite .* index \(1, 0\)",
+    ),
+    "from_data: infinity in t": (
+        lambda: Moments.from_data([[1.0], [2.0]], [1, np.inf]),
+        r"t has 1 non-finite .* index \(1,\)",
+    ),
+    "from_data: chunk_rows": (
+        lambda: Moments.from_data(EYE, [1, 2], 0),
+        "chunk_rows = 0 is not positive; it must be at least 1",
+    ),
     "with_noise: neither": (lambda: GOOD.with_noise(), "noise_std = None and noise_cov = None; give exactly one"),
     "with_noise: both": (lambda: GOOD.with_noise(1.0, EYE), "give exactly one of the two"),
     "with_noise: negative": (lambda: GOOD.with_noise(-1.0), "noise_std = -1 is negative"),
     "with_noise: NaN": (lambda: GOOD.with_noise(NAN), "noise_std has 1 non-finite"),
     "with_noise: a vector": (lambda: GOOD.with_noise([1.0, 2.0]), r"noise_std has shape \(2,\); it must have 0"),
     "with_noise: indefinite": (lambda: GOOD.with_noise(noise_cov=INDEFINITE), "noise_cov has the eigenvalue -1"),
-    "with_noise: size": (lambda: GOOD.with_noise(noise_cov=np.eye(3)), r"noise_cov has shape \(3, 3\); it must be \(2, 2\)"),
+    "with_noise: size": (
+        lambda: GOOD.with_noise(noise_cov=np.eye(3)),
+        r"noise_cov has shape \(3, 3\); it must be \(2, 2\)",
+    ),
     # closed forms
     "effective_weights: w": (lambda: theory.effective_weights([NAN, 1], 1.0, EYE), "w has 1 non-finite"),
     "effective_weights: gamma": (lambda: theory.effective_weights([1, 1], 0, EYE), "gamma = 0 switches the unit off"),
-    "effective_weights: cov": (lambda: theory.effective_weights([1, 1], 1.0, np.eye(3)), r"cov has shape \(3, 3\); .* \(2, 2\)"),
-    "effective_weights: symmetry": (lambda: theory.effective_weights([1, 1], 1.0, [[1, 1], [0, 1]]), "cov is not symmetric"),
+    "effective_weights: cov": (
+        lambda: theory.effective_weights([1, 1], 1.0, np.eye(3)),
+        r"cov has shape \(3, 3\); .* \(2, 2\)",
+    ),
+    "effective_weights: symmetry": (
+        lambda: theory.effective_weights([1, 1], 1.0, [[1, 1], [0, 1]]),
+        "cov is not symmetric",
+    ),
     "effective_weights: eps": (lambda: theory.effective_weights([1, 1], 1.0, EYE, -1e-5), "eps = -1e-05 is negative"),
-    "effective_weights: no variance": (lambda: theory.effective_weights([0, 0], 1.0, EYE), r"w'Sigma w \+ eps = 0; .* must vary"),
-    "rate: shapes": (lambda: theory.rate([1.0], [1.0, 2.0], 1.0), r"grad_v has shape \(2,\); it must be that of v, \(1,\)"),
+    "effective_weights: no variance": (
+        lambda: theory.effective_weights([0, 0], 1.0, EYE),
+        r"w'Sigma w \+ eps = 0; .* must vary",
+    ),
+    "rate: shapes": (
+        lambda: theory.rate([1.0], [1.0, 2.0], 1.0),
+        r"grad_v has shape \(2,\); it must be that of v, \(1,\)",
+    ),
     "rate: gamma": (lambda: theory.rate([1.0], [1.0], 0.0), "gamma = 0 switches the unit off"),
     "rate: NaN": (lambda: theory.rate([1.0], [NAN], 1.0), "grad_v has 1 non-finite"),
-    "l2_equivalent_rate: v": (lambda: theory.l2_equivalent_rate([0.0], [1.0]), "v = 0 has no direction .* must be nonzero"),
+    "l2_equivalent_rate: v": (
+        lambda: theory.l2_equivalent_rate([0.0], [1.0]),
+        "v = 0 has no direction .* must be nonzero",
+    ),
     "l2_equivalent_rate: shapes": (lambda: theory.l2_equivalent_rate([1.0], [[1.0]]), r"grad_v has shape \(1, 1\)"),
     "least_squares: gamma": (lambda: theory.least_squares(GOOD, 0), "gamma = 0 switches the unit off"),
     "least_squares: eps": (lambda: theory.least_squares(GOOD, 1.0, -1.0), "eps = -1 is negative"),
     "least_squares: uncorrelated": (lambda: theory.least_squares(UNCORRELATED, 1.0), "R sigma_t = 0: .* uncorrelated"),
     "least_squares: impossible": (lambda: theory.least_squares(IMPOSSIBLE, 1.0), r"R\^2 = 2"),
-    "noise_path: targets": (lambda: theory.noise_path(TWO_TARGETS, 1.0, [0.0]), r"cross of shape \(2, 2\); .* one target"),
+    "noise_path: targets": (
+        lambda: theory.noise_path(TWO_TARGETS, 1.0, [0.0]),
+        r"cross of shape \(2, 2\); .* one target",
+    ),
     "noise_path: gamma": (lambda: theory.noise_path(GOOD, 0.0, [0.0]), "gamma = 0 switches the unit off"),
-    "noise_path: gammas": (lambda: theory.noise_path(GOOD, [1.0, 2.0], [0.0]), r"gamma has shape \(2,\); it must be one number"),
+    "noise_path: gammas": (
+        lambda: theory.noise_path(GOOD, [1.0, 2.0], [0.0]),
+        r"gamma has shape \(2,\); it must be one number",
+    ),
     "noise_path: scalar": (lambda: theory.noise_path(GOOD, 1.0, 0.5), r"noise_stds has shape \(\); it must have 1"),
     "noise_path: negative": (lambda: theory.noise_path(GOOD, 1.0, [1, -1]), "noise_stds = -1 is negative"),
     "noise_path: uncorrelated": (lambda: theory.noise_path(UNCORRELATED, 1.0, [1.0]), "R sigma_t = 0: .* uncorrelated"),
     "signal_and_noise: shapes": (lambda: theory.signal_and_noise([1, 2], [1]), r"second has shape \(1,\); .* \(2,\)"),
     "signal_and_noise: empty": (lambda: theory.signal_and_noise([], []), "at least one row"),
     "signal_and_noise: NaN": (lambda: theory.signal_and_noise([1.0], [NAN]), "second has 1 non-finite"),
-    "weight_decay_rate: eps": (lambda: theory.weight_decay_rate(0.1, 1, 1, 1, 0.0), "eps = 0.0 leaves no stationary point .* positive"),
-    "weight_decay_rate: decay": (lambda: theory.weight_decay_rate(-0.1, 1, 1, 1, 0.1), "weight_decay = -0.1 is negative"),
+    "weight_decay_rate: eps": (
+        lambda: theory.weight_decay_rate(0.1, 1, 1, 1, 0.0),
+        "eps = 0.0 leaves no stationary point .* positive",
+    ),
+    "weight_decay_rate: decay": (
+        lambda: theory.weight_decay_rate(-0.1, 1, 1, 1, 0.1),
+        "weight_decay = -0.1 is negative",
+    ),
     "weight_decay_rate: norm": (lambda: theory.weight_decay_rate(0.1, -1, 1, 1, 0.1), "weight_norm = -1 is negative"),
     "weight_decay_rate: variance": (lambda: theory.weight_decay_rate(0.1, 1, -1, 1, 0.1), "batch_var = -1 is negative"),
-    "weight_decay_rate: gamma": (lambda: theory.weight_decay_rate(0.1, 1, 1, 0, 0.1), "gamma = 0 switches the unit off"),
-    "minibatch_factor": (lambda: theory.minibatch_factor([4, 1]), "batch_size = 1 has no variance; it must be at least 2"),
+    "weight_decay_rate: gamma": (
+        lambda: theory.weight_decay_rate(0.1, 1, 1, 0, 0.1),
+        "gamma = 0 switches the unit off",
+    ),
+    "minibatch_factor": (
+        lambda: theory.minibatch_factor([4, 1]),
+        "batch_size = 1 has no variance; it must be at least 2",
+    ),
     "minibatch_decay: batch_size": (lambda: theory.minibatch_decay(1, 0.0), "batch_size = 1 has no variance"),
-    "minibatch_decay: kurtosis": (lambda: theory.minibatch_decay(4, -2.1), "excess_kurtosis = -2.1 belongs to no .* at least -2"),
+    "minibatch_decay: kurtosis": (
+        lambda: theory.minibatch_decay(4, -2.1),
+        "excess_kurtosis = -2.1 belongs to no .* at least -2",
+    ),
     "minibatch_decay: NaN": (lambda: theory.minibatch_decay(4, NAN), "excess_kurtosis = nan belongs to no"),
     # data
-    "load": (lambda: data.load("emnist"), "name = 'emnist' is unknown; it must be one of 'mnist-5k', 'mnist', 'fashion-mnist'"),
-    "download": (lambda: data.download("mnist-5k"), "name = 'mnist-5k' is unknown; it must be one of 'mnist', 'fashion-mnist'"),
+    "load": (
+        lambda: data.load("emnist"),
+        "name = 'emnist' is unknown; it must be one of 'mnist-5k', 'mnist', 'fashion-mnist'",
+    ),
+    "download": (
+        lambda: data.download("mnist-5k"),
+        "name = 'mnist-5k' is unknown; it must be one of 'mnist', 'fashion-mnist'",
+    ),
     "corrupt: neither": (lambda: data.corrupt(EYE, np.random.default_rng(0)), "give exactly one of the two"),
     "corrupt: negative": (lambda: data.corrupt(EYE, np.random.default_rng(0), -1.0), "noise_std = -1 is negative"),
-    "corrupt: size": (lambda: data.corrupt(EYE, np.random.default_rng(0), noise_cov=np.eye(3)), r"noise_cov has shape \(3, 3\)"),
-    "corrupt: indefinite": (lambda: data.corrupt(EYE, np.random.default_rng(0), noise_cov=INDEFINITE), "noise_cov has the eigenvalue"),
+    "corrupt: size": (
+        lambda: data.corrupt(EYE, np.random.default_rng(0), noise_cov=np.eye(3)),
+        r"noise_cov has shape \(3, 3\)",
+    ),
+    "corrupt: indefinite": (
+        lambda: data.corrupt(EYE, np.random.default_rng(0), noise_cov=INDEFINITE),
+        "noise_cov has the eigenvalue",
+    ),
     # models and training
-    "network: normalization": (lambda: models.network((2, 3), "layer"), "normalization = 'layer' is unknown; .* 'batch', 'none'"),
+    "network: normalization": (
+        lambda: models.network((2, 3), "layer"),
+        "normalization = 'layer' is unknown; .* 'batch', 'none'",
+    ),
     "network: one width": (lambda: models.network((2,)), r"widths = \(2,\) is no network; give at least"),
     "network: zero width": (lambda: models.network((2, 0, 1)), r"widths = \(2, 0, 1\) is no network"),
     "network: eps": (lambda: models.network((2, 3), eps=0.0), "eps = 0.0 is refused by torch .* 1e-30"),
-    "network: gamma": (lambda: models.network((2, 3), gamma=0.0), "gamma = 0 switches the units off; it must be nonzero"),
-    "fold: units": (lambda: models.fold(nn.Linear(2, 3), nn.BatchNorm1d(2)), "batch_norm has 2 units; after linear it must have 3"),
+    "network: gamma": (
+        lambda: models.network((2, 3), gamma=0.0),
+        "gamma = 0 switches the units off; it must be nonzero",
+    ),
+    "fold: units": (
+        lambda: models.fold(nn.Linear(2, 3), nn.BatchNorm1d(2)),
+        "batch_norm has 2 units; after linear it must have 3",
+    ),
     "fold: no statistics": (
         lambda: models.fold(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)),
         "batch_norm keeps no running statistics",
@@ -120,19 +216,39 @@ CASES = {
     "Arm: noise_std": (lambda: training.Arm(noise_std=NAN), "noise_std has 1 non-finite"),
     "Schedule: epochs": (lambda: training.Schedule(epochs=0), "epochs = 0 trains nothing; it must be at least 1"),
     "Schedule: batch_size": (lambda: training.Schedule(batch_size=0), "batch_size = 0 trains nothing"),
-    "Schedule: learning_rate": (lambda: training.Schedule(learning_rate=0.0), "learning_rate = 0.0 is not positive; .* above 0"),
+    "Schedule: learning_rate": (
+        lambda: training.Schedule(learning_rate=0.0),
+        "learning_rate = 0.0 is not positive; .* above 0",
+    ),
     "train: too few rows": (
-        lambda: training.train([training.Arm()], np.zeros((4, 2), np.float32), LABELS, training.Schedule(batch_size=5), seed=0),
+        lambda: training.train(
+            [training.Arm()], np.zeros((4, 2), np.float32), LABELS, training.Schedule(batch_size=5), seed=0
+        ),
         "batch_size = 5 exceeds the 4 rows of inputs",
     ),
     # claims
     "interval: empty": (lambda: interval([]), "samples is empty; an interval needs at least one"),
     "interval: NaN": (lambda: interval([1.0, NAN]), "samples has 1 non-finite"),
-    "compare: kind": (lambda: compare("T1", "", 1, 1, kind="proven"), "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'"),
-    "compare: relation": (lambda: compare("T1", "", 1, 1, relation="near"), "relation = 'near' is unknown; .* 'equal', 'above', 'below'"),
-    "compare: above": (lambda: compare("T1", "", 1, 1, relation="above"), "relation = 'above' is for empirical claims; a numeric"),
-    "compare: shapes": (lambda: compare("T1", "", [1.0, 2.0], 1.0), r"measured has shape \(2,\); it must be that of predicted, \(\)"),
-    "compare: scalar": (lambda: compare("T1", "", 1.0, 1.0, kind="empirical"), r"measured has shape \(\); it must have 1"),
+    "compare: kind": (
+        lambda: compare("T1", "", 1, 1, kind="proven"),
+        "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'",
+    ),
+    "compare: relation": (
+        lambda: compare("T1", "", 1, 1, relation="near"),
+        "relation = 'near' is unknown; .* 'equal', 'above', 'below'",
+    ),
+    "compare: above": (
+        lambda: compare("T1", "", 1, 1, relation="above"),
+        "relation = 'above' is for empirical claims; a numeric",
+    ),
+    "compare: shapes": (
+        lambda: compare("T1", "", [1.0, 2.0], 1.0),
+        r"measured has shape \(2,\); it must be that of predicted, \(\)",
+    ),
+    "compare: scalar": (
+        lambda: compare("T1", "", 1.0, 1.0, kind="empirical"),
+        r"measured has shape \(\); it must have 1",
+    ),
 }
 
 
