@@ -13,7 +13,7 @@ from publish import BOOK, ROOT
 MIME = "application/vnd.bnlib.claim+json"
 KINDS = ("exact", "numeric", "empirical")
 TEST_KINDS = ("exact", "torch", "property", "control")
-COLUMNS = ("what was compared", "kind", "where", "predicted", "measured", "95 % interval, or difference", "verdict")
+COLUMNS = ("what was compared", "kind", "where", "predicted", "measured", "interval or difference", "verdict")
 HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 
 
@@ -124,7 +124,7 @@ def _row(check):
         precision = "equal"
     else:
         precision = f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
-    where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">{check["chapter"]}, cell {check["cell"]}</a>'
+    where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">chapter {int(check["chapter"][:2])}, cell {check["cell"]}</a>'
     cells = (html.escape(check["statement"]), check["kind"], where, predicted, measured, precision, check["verdict"])
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
