@@ -145,7 +145,7 @@ def show(fig, alt, caption, source, name=None):
     """
     anchor = f' id="{name}"' if name else ""
     show_anywhere(
-        f'<figure class="plot"{anchor}><div class="plot-scroll">{_svg(fig, alt)}</div>'
+        f'<figure class="plot"{anchor}><div class="plot-scroll" tabindex="0">{_svg(fig, alt)}</div>'
         f"<figcaption>{html.escape(caption)} <small>Source: {html.escape(source)}.</small></figcaption></figure>",
         f"[figure] {caption} Source: {source}.",
     )
@@ -163,7 +163,7 @@ def table(frame, caption, source):
     """
     body = frame.to_html(border=0, classes="claims", justify="left")
     show_anywhere(
-        f'<figure class="plot"><div class="claim-scroll">{body}</div>'
+        f'<figure class="plot"><div class="claim-scroll" tabindex="0">{body}</div>'
         f"<figcaption>{html.escape(caption)} <small>Source: {html.escape(source)}.</small></figcaption></figure>",
         f"{frame.to_string()}\n[table] {caption} Source: {source}.",
     )

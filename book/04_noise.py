@@ -212,6 +212,8 @@ claims.check(
 # signal-to-noise ratio, and everything is written in terms of these.
 #
 # ::::{prf:corollary} White noise
+# :label: cor-white-noise
+#
 # Let $N = \sigma^2 I$, $\sigma > 0$, $\mathrm{SNR}_i = s_i/\sigma^2$, and
 # $W_i = \mathrm{SNR}_i/(1 + \mathrm{SNR}_i) = s_i/(s_i + \sigma^2)$, the **Wiener factor**. For least squares, in
 # addition to {prf:ref}`thm-noise`:

@@ -78,7 +78,7 @@ def as_page(claims, repository_url=""):
             f"\n(claim-{claim['id'].lower()})=\n## {claim['id']}: {claim['title']}\n",
             f"{claim['statement'].strip()}\n",
             f"Proof: {_proof(claim)}. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
-            f'<div class="claim-scroll"><table class="claims">{HEAD}<tbody>',
+            f'<div class="claim-scroll" tabindex="0"><table class="claims">{HEAD}<tbody>',
             *(_row(check) for check in claim["checks"]),
             "</tbody></table></div>\n",
         ]

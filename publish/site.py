@@ -1,8 +1,10 @@
 """Assemble the sources, build the site, and only then put it in the place of the one before."""
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,12 +118,19 @@ def _jupyter_book(source, work, notebooks):
         work,
         source,
     ]
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        problems = [line for line in done.stdout.splitlines() if re.search(r"WARNING|ERROR|rror:", line)]
-        raise SiteFailed("\n".join(problems or done.stdout.splitlines()[-30:]))
+    log = work / "sphinx.log"
+    with log.open("w") as output:
+        # a session of its own: if Sphinx dies, the KaTeX server that it started has to go too
+        builder = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        try:
+            status = builder.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(builder.pid, signal.SIGKILL)
+    if status:
+        lines = log.read_text().splitlines()
+        problems = [line for line in lines if re.search(r"WARNING|ERROR|rror:", line)]
+        raise SiteFailed("\n".join(problems or lines[-30:]))
     return work / "_build" / "html"
 
 

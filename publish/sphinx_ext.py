@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+from sphinxcontrib import katex
 
 from publish.claims import MIME
 
@@ -64,6 +65,7 @@ def drop_thebe(app, config):
 
 
 def setup(app):
+    katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)
     # before the theme's own handlers, which make the buttons
