@@ -65,6 +65,7 @@ def drop_thebe(app, config):
 
 
 def setup(app):
+    katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True  # wrong TeX fails the build; `katex_options` is for the browser
     katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)
