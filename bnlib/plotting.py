@@ -87,8 +87,7 @@ def band(ax, x, samples, label, color, marker="o", geometric=False):
         Whether mean and interval are those of the logarithms: for rates, which are positive and
         vary by factors.
     """
-    samples = np.log(samples) if geometric else np.asarray(samples)
-    mean, low, high = np.transpose([interval(column) for column in np.asarray(samples).T])
+    mean, low, high = _intervals(np.log(samples) if geometric else samples)
     if geometric:
         mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     ax.plot(x, mean, marker=marker, markersize=5, label=label, color=color)
@@ -106,7 +105,7 @@ def points(ax, x, samples, label, color, marker="o"):
     samples : array_like, shape (seeds, p)
     label, color, marker : str
     """
-    mean, _, high = np.transpose([interval(column) for column in np.asarray(samples).T])
+    mean, _, high = _intervals(samples)
     half = np.where(np.isfinite(high), high - mean, 0.0)
     ax.errorbar(x, mean, yerr=half, fmt=marker, markersize=5, capsize=3, label=label, color=color)
 
@@ -167,6 +166,11 @@ def table(frame, caption, source):
         f"<figcaption>{html.escape(caption)} <small>Source: {html.escape(source)}.</small></figcaption></figure>",
         f"{frame.to_string()}\n[table] {caption} Source: {source}.",
     )
+
+
+def _intervals(samples):
+    """Mean and ends of the interval for each column of `samples` (seeds, p), as three arrays (p,)."""
+    return np.transpose([interval(column) for column in np.asarray(samples).T])
 
 
 def _svg(fig, alt):

@@ -1,6 +1,5 @@
 """From chapters to a site: what runs again and when, what a mistake says, and that a failure leaves no trace in the site."""
 
-import json
 import os
 import subprocess
 import sys
@@ -184,4 +183,3 @@ def test_a_chapter_without_parameters_has_none(tmp_path):
     path = tmp_path / "03_none.py"
     path.write_text("# %% [markdown]\n# # None\n")
     assert Chapter(path).defaults == {}
-    assert json.dumps(Chapter(path).defaults) == "{}"
