@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bnlib.moments import Moments
+from bnlib.training import settle
 
 SEEDS = range(60)  # every exact identity is checked on this many instances
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -336,3 +337,16 @@ def net(seed, eps=1e-5, loss="cross-entropy", depth=None, activation=None):
         torch.from_numpy(rng.integers(0, 3, rows)),
         LOSSES[loss],
     )
+
+
+def settle_directions(w, others, objective, tolerance):
+    """Settle raw weights, rows of `w`, that the objective sees up to their length; return the gradient left at length 1.
+
+    The length drifts unseen and the gradient goes with its inverse, so that a long row only looks at rest.
+    """
+    for _ in range(10):
+        w.data /= w.data.norm(dim=-1, keepdim=True)
+        left = settle([w, *others], objective) * float(w.data.norm(dim=-1).max())
+        if left < tolerance:
+            break
+    return left

@@ -5,9 +5,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, correlated, derivative, ellipsoid, gammas, problems, root, same, solve
+from instances import (
+    PROPERTY,
+    SEEDS,
+    Rational,
+    correlated,
+    derivative,
+    ellipsoid,
+    gammas,
+    problems,
+    root,
+    same,
+    settle_directions,
+    solve,
+)
 
 from bnlib.theory import effective_weights, least_squares, rate
+from bnlib.training import settle
 
 
 class StationaryCase:
@@ -104,25 +118,7 @@ def test_exact_decay_on_gamma_is_the_rate():
             same(price, -best * a)
 
 
-def minimized(parameters, loss):
-    """Minimize by torch's L-BFGS in float64, and return the loss."""
-    optimizer = torch.optim.LBFGS(
-        parameters,
-        max_iter=2000,
-        max_eval=4000,
-        tolerance_grad=1e-11,
-        tolerance_change=0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure():
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    optimizer.step(closure)
-    return loss().item()
+AT_REST = 1e-9  # of a gradient: over the least curvature here, about 1e-3, it leaves 1e-6 of the weights
 
 
 class SoftmaxReadout:
@@ -139,12 +135,16 @@ class SoftmaxReadout:
         self.decay = decay
         if gamma is not None:
             self.norm.weight.requires_grad_(False).fill_(gamma)
-        parameters = [self.w, *(p for p in self.norm.parameters() if p.requires_grad)]
-        self.minimum = minimized(parameters, lambda: self.loss() + self.decay / 2 * self.norm.weight.square().sum())
+        others = [p for p in self.norm.parameters() if p.requires_grad]
+        assert settle_directions(self.w, others, self.objective, AT_REST) < AT_REST
+        self.minimum = self.objective().item()
         self.gamma = self.norm.weight.detach().numpy()
         self.v = effective_weights(self.w.detach().numpy(), self.gamma, self.cov, eps)
         self.grad_v = self.folded_gradient()
         self.rates = rate(self.v, self.grad_v, self.gamma)
+
+    def objective(self):
+        return self.loss() + self.decay / 2 * self.norm.weight.square().sum()
 
     def loss(self):
         return torch.nn.functional.cross_entropy(self.norm(self.inputs @ self.w.T), self.labels)
@@ -163,7 +163,11 @@ class SoftmaxReadout:
             torch.zeros(3, dtype=torch.float64, requires_grad=True),
         )
         cov, rates = torch.from_numpy(self.cov), torch.from_numpy(rates)
-        minimized([v, b], lambda: self.folded_loss(v, b) + (rates / 2 * torch.einsum("ki,ij,kj->k", v, cov, v)).sum())
+
+        def penalized():
+            return self.folded_loss(v, b) + (rates / 2 * torch.einsum("ki,ij,kj->k", v, cov, v)).sum()
+
+        assert settle([v, b], penalized) < AT_REST
         return v.detach().numpy(), (b - b.mean()).detach().numpy()
 
 
