@@ -9,7 +9,9 @@ Read the modules in this order; each imports only those before it.
 ``data``           MNIST and its kin, fixed splits, additive noise
 ``models``         networks with a named normalization, from torch's layers
 ``meter``          the rate that batch normalization sets, in your network
+``stack``          many small networks trained as one
 ``training``       a seeded, deterministic trainer for paired experiments
+``experiments``    sweeps over arms, conditions and seeds, as a table
 ``claims``         measured against predicted, with an interval and a verdict
 ``plotting``       one style for every figure
 =================  ==========================================================

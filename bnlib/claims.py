@@ -107,6 +107,41 @@ def interval(samples, level=0.95):
     return float(mean), float(mean - half), float(mean + half)
 
 
+def as_text(samples, form="{:.3f}", geometric=False):
+    """Mean and 95 % interval in words, for tables and captions.
+
+    Parameters
+    ----------
+    samples : array_like, shape (n,)
+        One number a seed.
+    form : str
+        Format of each number.
+    geometric : bool
+        Whether mean and interval are those of the logarithms: for rates, which are positive and vary by factors.
+
+    Returns
+    -------
+    str
+        With one sample, the number alone.
+
+    Raises
+    ------
+    ValueError
+        If `geometric` is asked for and a sample is not positive.
+
+    Examples
+    --------
+    >>> as_text([1.0, 2.0, 3.0])
+    '2.000 [-0.484, 4.484]'
+    """
+    samples = finite_array("samples", samples, ndim=1)
+    if geometric and (samples <= 0).any():
+        raise ValueError(f"samples holds {samples.min():g}; a geometric mean takes positive numbers")
+    found = interval(np.log(samples) if geometric else samples)
+    mean, low, high = (form.format(np.exp(value) if geometric else value) for value in found)
+    return mean if len(samples) == 1 else f"{mean} [{low}, {high}]"
+
+
 def check(claim, statement, measured, predicted, kind="numeric", relation="equal", tolerance=0.0):
     """Compare, record, show; raise if a proven claim does not hold.
 

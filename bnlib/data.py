@@ -18,6 +18,7 @@ from bnlib.moments import semidefinite_spectrum
 from bnlib.validation import choice, covariance, finite_array, nonnegative
 
 NAMES = ("mnist-5k", "mnist", "fashion-mnist")
+SIDE = 28  # pixels: images are square, rows first
 SPLIT_SEED = 2209_07587  # any fixed number: changing it changes every split
 
 

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from bnlib.validation import choice
 
-NORMALIZATIONS = ("batch", "none")
+NORMALIZATIONS = ("batch", "layer", "weight", "none")
 
 
 def network(widths, normalization="batch", normalize_output=False, gamma=None, eps=1e-5, seed=0, dtype=torch.float32):
@@ -17,14 +18,15 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     ----------
     widths : sequence of int
         Inputs, hidden units, outputs: ``(784, 100, 10)``. Two numbers make a linear read-out.
-    normalization : {"batch", "none"}
-        What follows each hidden `Linear`.
+    normalization : {"batch", "layer", "weight", "none"}
+        What follows each hidden `Linear`: `BatchNorm1d`, `LayerNorm`, nothing; or torch's own
+        ``weight_norm`` of it, rows w = g u/norm(u) with g learned and equal to the initial norm(u).
     normalize_output : bool
-        Whether it follows the last `Linear` too.
+        Whether the last `Linear` is normalized too.
     gamma : float, optional
         Fixed scale of every `BatchNorm1d`; without it gamma starts at 1 and is learned.
     eps : float
-        Of `BatchNorm1d`, positive: torch refuses 0 in training; 1e-30 is as good as none in float64.
+        Of `BatchNorm1d` and `LayerNorm`, positive: torch refuses 0 in training; 1e-30 is as good as none in float64.
     seed : int
         Of the initial weights: networks that share widths and seed share them, whatever their
         normalization.
@@ -64,13 +66,15 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
         torch.manual_seed(seed)
         for depth, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             is_output = depth == len(widths) - 1
-            normalized = normalization == "batch" and (normalize_output or not is_output)
             linear = nn.Linear(inputs, outputs)
-            if normalized:
+            kind = "none" if is_output and not normalize_output else normalization
+            if kind == "batch":
                 linear.bias = None  # batch normalization subtracts it again
-            layers.append(linear)
-            if normalized:
+            layers.append(weight_norm(linear) if kind == "weight" else linear)
+            if kind == "batch":
                 layers.append(_batch_norm(outputs, gamma, eps, dtype))
+            elif kind == "layer":
+                layers.append(nn.LayerNorm(outputs, eps=eps))
             if not is_output:
                 layers.append(nn.ReLU())
     return nn.Sequential(*layers).to(dtype)

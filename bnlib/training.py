@@ -1,22 +1,18 @@
-"""A plain, seeded, deterministic trainer for paired experiments.
+"""A seeded, deterministic trainer for paired experiments: many networks at once, on one thread.
 
-Arms trained together share their seed: the same initial weights, the same batches and the same noise
-draws (scaled by each arm's `noise_std`), so that they differ in nothing but what the arm says.
+Arms trained together share their seed: the same initial weights, the same batches and the same noise, so that
+they differ in nothing but what the arm says.
 """
 
-import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
-from loky import ProcessPoolExecutor
 from torch import nn
-from tqdm import tqdm
 
-from bnlib.meter import measure
 from bnlib.models import NORMALIZATIONS, network
-from bnlib.validation import choice, nonnegative
+from bnlib.stack import Stack
+from bnlib.validation import choice, finite_array, nonnegative
 
 
 @dataclass(frozen=True)
@@ -25,30 +21,26 @@ class Arm:
 
     Parameters
     ----------
-    normalization : {"batch", "none"}
+    normalization : {"batch", "layer", "weight", "none"}
         As for `bnlib.models.network`.
     weight_decay : float
-        Of ``torch.optim.SGD``, on every parameter.
-    noise_std : float
-        Standard deviation of fresh Gaussian noise on every input, in training and in evaluation.
+        Of ``torch.optim.SGD``, on every parameter that is learned.
     gamma : float, optional
         Fixed scale of batch normalization; learned without it.
 
     Examples
     --------
     >>> Arm("none", weight_decay=1e-3)
-    Arm(normalization='none', weight_decay=0.001, noise_std=0.0, gamma=None)
+    Arm(normalization='none', weight_decay=0.001, gamma=None)
     """
 
     normalization: str = "batch"
     weight_decay: float = 0.0
-    noise_std: float = 0.0
     gamma: float | None = None
 
     def __post_init__(self):
         choice("normalization", self.normalization, NORMALIZATIONS)
         nonnegative("weight_decay", self.weight_decay)
-        nonnegative("noise_std", self.noise_std)
 
 
 @dataclass(frozen=True)
@@ -85,25 +77,79 @@ class Schedule:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate = {self.learning_rate} is not positive; it must be above 0")
 
+    def steps(self, rows):
+        """Steps of a training on that many rows."""
+        return self.epochs * (rows // self.batch_size)
 
-def train(arms, inputs, labels, schedule, seed):
-    """Train a network for every arm, side by side on the same batches and noise draws.
+
+def batches(inputs, labels, batch_size, epochs, stream, noise_std=0.0):
+    """The batches of a training: rows in a new order in every epoch, and fresh Gaussian noise on every input.
+
+    Parameters
+    ----------
+    inputs : ndarray or torch.Tensor, shape (n, d)
+    labels : ndarray or torch.Tensor of int64, shape (n,)
+    batch_size, epochs : int
+        A last, smaller batch is dropped.
+    stream : sequence of int
+        Seeds the order and the noise, each by itself: neither depends on `noise_std`.
+    noise_std : float or array_like, shape (d,)
+        Standard deviation of the noise, in units of the inputs; 0 draws none.
+
+    Yields
+    ------
+    x : torch.Tensor, shape (batch_size, d), dtype of `inputs`
+    target : torch.Tensor, shape (batch_size,)
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than a batch has, or a noise level is negative.
+
+    Examples
+    --------
+    >>> [x.shape for x, _ in batches(np.zeros((5, 3)), np.zeros(5, int), batch_size=2, epochs=1, stream=[0])]
+    [torch.Size([2, 3]), torch.Size([2, 3])]
+    """
+    inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+    if len(inputs) < batch_size:
+        raise ValueError(f"batch_size = {batch_size} exceeds the {len(inputs)} rows of inputs")
+    add_noise = _noise(noise_std, stream)
+    order = np.random.default_rng(stream)
+    for _ in range(epochs):
+        rows = torch.from_numpy(order.permutation(len(inputs)))
+        for chosen in rows[: len(rows) // batch_size * batch_size].view(-1, batch_size):
+            yield add_noise(inputs[chosen]), labels[chosen]
+
+
+def train(arms, inputs, labels, schedule, seed, noise_std=0.0, observe=None, device="cpu", dtype=torch.float32):
+    """Train a network for every arm, as one `bnlib.stack.Stack`, on the same batches and noise.
 
     Parameters
     ----------
     arms : sequence of Arm
-    inputs : ndarray, shape (n, d), dtype float32
-        Standardized as the caller likes; `Arm.noise_std` is in their units.
+    inputs : ndarray, shape (n, d)
+        Standardized as the caller likes.
     labels : ndarray, shape (n,), dtype int64
         Classes from 0.
     schedule : Schedule
     seed : int
         Of initial weights, batches and noise.
+    noise_std : float or array_like, shape (d,)
+        Standard deviation of fresh Gaussian noise on every input, in units of the inputs.
+    observe : callable, optional
+        ``observe(step, models)``, called before every step and after the last one. It may look at the models, which
+        are in training mode and at that moment of training; it must not change them.
+    device : str or torch.device
+        Where to compute. Batches and noise are the same everywhere.
+    dtype : torch.dtype
+        Of parameters and activations; the draws are those of float32.
 
     Returns
     -------
     list of torch.nn.Sequential
-        In the order of `arms`, in evaluation mode.
+        In the order of `arms`, in evaluation mode, on the CPU. An arm's network does not depend on the arms beside
+        it but for rounding: a matrix product may add in another order where it has other rows beside it.
 
     Raises
     ------
@@ -118,36 +164,66 @@ def train(arms, inputs, labels, schedule, seed):
     >>> len(models)
     2
     """
-    inputs, labels = np.asarray(inputs, dtype=np.float32), np.asarray(labels, dtype=np.int64)
-    if len(inputs) < schedule.batch_size:
-        raise ValueError(f"batch_size = {schedule.batch_size} exceeds the {len(inputs)} rows of inputs")
-    rng = np.random.default_rng([seed, 1])
+    inputs, labels = np.asarray(inputs), np.asarray(labels, dtype=np.int64)
     widths = (inputs.shape[1], *schedule.hidden, int(labels.max()) + 1)
-    models = [network(widths, arm.normalization, gamma=arm.gamma, seed=seed) for arm in arms]
-    optimizers = [
-        torch.optim.SGD(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=schedule.learning_rate,
-            momentum=schedule.momentum,
-            weight_decay=arm.weight_decay,
-        )
-        for arm, model in zip(arms, models)
-    ]
-    batches = len(inputs) // schedule.batch_size
-    steps, step = schedule.epochs * batches, 0
-    for _ in range(schedule.epochs):
-        order = rng.permutation(len(inputs))
-        for rows in order[: batches * schedule.batch_size].reshape(batches, -1):
-            x = torch.from_numpy(inputs[rows])
-            target = torch.from_numpy(labels[rows])
-            noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
-            for arm, model, optimizer in zip(arms, models, optimizers):
-                optimizer.param_groups[0]["lr"] = schedule.learning_rate * (1 - step / steps)
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(model(x + arm.noise_std * noise), target).backward()
-                optimizer.step()
-            step += 1
-    return [model.eval() for model in models]
+    models = [network(widths, arm.normalization, gamma=arm.gamma, seed=seed, dtype=dtype).to(device) for arm in arms]
+    stack = Stack(models, [arm.weight_decay for arm in arms], schedule.momentum)
+    steps = schedule.steps(len(inputs))
+    x = torch.as_tensor(inputs, dtype=torch.float32)
+    drawn = batches(x, labels, schedule.batch_size, schedule.epochs, [seed, 1], noise_std)
+    for step, (x, target) in enumerate(drawn):
+        if observe is not None:
+            observe(step, models)
+        stack.step(x.to(device, dtype), target.to(device), schedule.learning_rate * (1 - step / steps))
+    if observe is not None:
+        observe(steps, models)
+    return [model.cpu().eval() for model in models]
+
+
+def train_alone(model, inputs, labels, schedule, seed, weight_decay=0.0, noise_std=0.0, observe=None):
+    """Train one network of any kind with the loop that anyone would write, on the batches and noise of `train`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained in place.
+    inputs : ndarray, shape (n, ...)
+    labels : ndarray, shape (n,), dtype int64
+    schedule : Schedule
+        Its `hidden` is of no concern here.
+    seed : int
+        Of batches and noise.
+    weight_decay : float
+    noise_std, observe
+        As for `train`; ``observe(step, model)``.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`, in evaluation mode.
+
+    Examples
+    --------
+    >>> inputs, labels = np.zeros((64, 5), np.float32), np.arange(64) % 2
+    >>> train_alone(nn.Linear(5, 2), inputs, labels, Schedule(batch_size=32), seed=0)
+    Linear(in_features=5, out_features=2, bias=True)
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learned, schedule.learning_rate, schedule.momentum, weight_decay=weight_decay)
+    steps = schedule.steps(len(inputs))
+    x = torch.as_tensor(inputs, dtype=torch.float32)
+    model.train()
+    drawn = batches(x, labels, schedule.batch_size, schedule.epochs, [seed, 1], noise_std)
+    for step, (x, target) in enumerate(drawn):
+        if observe is not None:
+            observe(step, model)
+        optimizer.param_groups[0]["lr"] = schedule.learning_rate * (1 - step / steps)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x.to(learned[0])), target.to(learned[0].device)).backward()
+        optimizer.step()
+    if observe is not None:
+        observe(steps, model)
+    return model.eval()
 
 
 def settle(parameters, objective, iterations=100):
@@ -195,63 +271,31 @@ def settle(parameters, objective, iterations=100):
     return max(float(parameter.grad.abs().max()) for parameter in parameters)
 
 
-def evaluate(model, inputs, labels, noise_std, seed):
+def evaluate(models, inputs, labels, noise_std, seed):
     """Accuracy and mean cross-entropy on inputs corrupted as in training.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    models : sequence of torch.nn.Module
+        Put into evaluation mode.
     inputs, labels : ndarray
-    noise_std : float
+    noise_std : float or array_like, shape (d,)
     seed : int
-        Of the noise: the same for every arm.
+        Of the noise: the same for every model.
 
     Returns
     -------
-    accuracy, loss : float
+    list of (accuracy, loss)
     """
-    rng = np.random.default_rng([seed, 2])
-    x = torch.from_numpy(inputs + np.float32(noise_std) * rng.standard_normal(inputs.shape, dtype=np.float32))
-    target = torch.from_numpy(labels)
+    x = _noise(noise_std, [seed, 2])(torch.as_tensor(inputs).clone())
+    target = torch.as_tensor(labels)
+    found = []
     with torch.no_grad():
-        logits = model.eval()(x)
-        accuracy = (logits.argmax(dim=1) == target).double().mean()
-        return float(accuracy), float(nn.functional.cross_entropy(logits, target))
-
-
-def sweep(arms, dataset, schedule, seeds, noise_stds, processes=None):
-    """Train every arm at every noise level with every seed, processes side by side.
-
-    Inputs are standardized by the training split's overall mean and standard deviation, two scalars, so
-    that `noise_stds` are in units of the pixels' standard deviation.
-
-    Parameters
-    ----------
-    arms : sequence of Arm
-        Their `noise_std` is replaced by each of `noise_stds`.
-    dataset : bnlib.data.Dataset
-    schedule : Schedule
-    seeds : sequence of int
-    noise_stds : sequence of float
-    processes : int, optional
-        One thread each; default: the number of cores. Results do not depend on it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row an arm, noise level and seed: the arm's fields, ``seed``, accuracy and loss on
-        ``train``, ``validation`` and ``test``, and, for batch normalization, the measured ``rate`` and
-        ``l2_rate`` of the first layer (`bnlib.meter.Report.by_layer`) on the training split.
-    """
-    for name, values in {"arms": arms, "seeds": seeds, "noise_stds": noise_stds}.items():
-        if not len(values):
-            raise ValueError(f"{name} is empty; a sweep needs at least one")
-    groups = [([replace(arm, noise_std=float(std)) for arm in arms], seed) for std in noise_stds for seed in seeds]
-    processes = min(processes or os.cpu_count() or 1, len(groups))
-    with ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(dataset, schedule)) as pool:
-        futures = [pool.submit(_train_group, *group) for group in groups]
-        rows = [row for future in tqdm(futures, desc="sweep", unit="group") for row in future.result()]
-    return pd.DataFrame(rows)
+        for model in models:
+            logits = model.eval()(x)
+            accuracy = (logits.argmax(dim=1) == target).double().mean()
+            found.append((float(accuracy), float(nn.functional.cross_entropy(logits, target))))
+    return found
 
 
 def standardize(dataset):
@@ -272,37 +316,17 @@ def standardize(dataset):
     return {part: ((getattr(dataset, part).images - mean) / std).astype(np.float32) for part in parts}
 
 
-# what every group of a sweep shares: sent to a worker process once, not with every group
-_shared = {}
+def _noise(noise_std, stream):
+    """A function that adds noise to a batch in place, from a generator of its own."""
+    std = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=(0, 1)))
+    if not std.any():
+        return lambda x: x
+    std = torch.from_numpy(std)
+    # torch draws twice as fast as NumPy; the second word, since the first seeds the order
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(stream).generate_state(2, np.uint64)[1] >> 1))
 
+    def add(x):
+        noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator)
+        return x.add_(noise.mul_(std) if std.ndim else noise, alpha=1 if std.ndim else float(std))
 
-def _start_worker(dataset, schedule):
-    torch.set_num_threads(1)
-    _shared.update(dataset=dataset, schedule=schedule, inputs=standardize(dataset))
-
-
-def _train_group(arms, seed):
-    dataset, schedule, inputs = _shared["dataset"], _shared["schedule"], _shared["inputs"]
-    models = train(arms, inputs["train"], dataset.train.labels, schedule, seed)
-    rows = []
-    for arm, model in zip(arms, models):
-        row = asdict(arm) | {"seed": seed}
-        for part in inputs:
-            accuracy, loss = evaluate(model, inputs[part], getattr(dataset, part).labels, arm.noise_std, seed)
-            row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
-        if arm.normalization == "batch":
-            batches = _batches(inputs["train"], dataset.train.labels, schedule, arm, seed)
-            first = measure(model, batches, nn.functional.cross_entropy).by_layer().iloc[0]
-            row |= {"rate": first.rate, "l2_rate": first.l2_rate}
-        rows.append(row)
-    return rows
-
-
-def _batches(inputs, labels, schedule, arm, seed):
-    """One epoch as in training, on noise that training has not seen."""
-    rng = np.random.default_rng([seed, 3])
-    order = rng.permutation(len(inputs))
-    batches = len(inputs) // schedule.batch_size
-    for rows in order[: batches * schedule.batch_size].reshape(batches, -1):
-        noise = rng.standard_normal((len(rows), inputs.shape[1]), dtype=np.float32)
-        yield torch.from_numpy(inputs[rows] + np.float32(arm.noise_std) * noise), torch.from_numpy(labels[rows])
+    return add

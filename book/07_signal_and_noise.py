@@ -51,11 +51,14 @@ from bnlib import claims, data, plotting, theory, training
 digits = data.load(dataset)
 inputs = training.standardize(digits)  # pixels of mean 0 and variance 1
 schedule = training.Schedule(hidden=tuple(hidden), epochs=epochs)
-arms = [training.Arm(noise_std=noise_std), training.Arm(noise_std=0.0)]
 networks = {
-    seed: training.train(
-        arms, inputs["train"], digits.train.labels, schedule, seed
-    )
+    seed: [
+        training.train(
+            [training.Arm("batch")], inputs["train"], digits.train.labels,
+            schedule, seed, noise_std=std,
+        )[0]
+        for std in (noise_std, 0.0)
+    ]
     for seed in seeds
 }
 

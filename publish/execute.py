@@ -14,6 +14,8 @@ from publish import BUILD, ROOT
 
 # one thread a process; the same hash seed, so that nothing depends on the order of a set
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+# finished rows of sweeps, for an interrupted or enlarged one
+ENVIRONMENT["BNLIB_STORE"] = str(BUILD / "sweeps")
 
 
 class ChapterFailed(RuntimeError):

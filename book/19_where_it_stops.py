@@ -292,7 +292,7 @@ plotting.show(
 # ({prf:ref}`thm-minibatch`); noise on the inputs is charged at rate 1 ({prf:ref}`thm-noise`); and the *path* is
 # another one, because BN's steps live on an ellipsoid. A read-out that is short of data shows all three. Its $\gamma$
 # is learned in every arm. (Without BN the step has to be ten times smaller, or the read-out diverges: BN tunes the
-# [step](10_related.py), too.)
+# [step](18_related.py), too.)
 
 # %%
 rows_few = np.random.default_rng(0).permutation(len(pixels))[:few]
