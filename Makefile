@@ -16,8 +16,8 @@ book: $(ENV)/complete  ## execute the chapters that changed, build the site, say
 test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
 	$(RUN) -m pytest
 
-data: $(ENV)/complete  ## fetch all of MNIST into BNLIB_DATA, or the cache
-	$(RUN) -c "from bnlib import data; print('MNIST is in', data.download())"
+data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the cache
+	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"
 
 lab: $(ENV)/complete  ## open the chapters in JupyterLab, paired with notebooks
 	$(ENV)/bin/jupytext --sync book/[0-9]*.py

@@ -138,6 +138,36 @@ def download(name="mnist", root=None):
     return folder
 
 
+def is_available(name, root=None):
+    """Whether `load` would find the files of a data set, damaged or not.
+
+    Parameters
+    ----------
+    name, root
+        As for `load`.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If `name` is unknown.
+
+    Examples
+    --------
+    >>> is_available("mnist-5k")
+    True
+    """
+    if choice("name", name, NAMES) == "mnist-5k":
+        return True
+    folder = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
+    raw = Path(root or os.environ.get("BNLIB_DATA") or cache_folder()) / folder / "raw"
+    files = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    return all((raw / file).is_file() or (raw / f"{file}.gz").is_file() for file in files)
+
+
 def cache_folder():
     """The user's cache: ``$XDG_CACHE_HOME/bnlib``, else ``~/.cache/bnlib``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnlib"

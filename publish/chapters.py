@@ -11,6 +11,7 @@ from pathlib import Path
 import jupytext
 import yaml
 
+from bnlib import data
 from publish import BOOK, ROOT
 
 
@@ -62,7 +63,11 @@ class Chapter:
         return self.check(profiles()[_known_profile(profile)].get(self.name, {}))
 
     def fingerprint(self, parameters):
-        """Changes when anything does that the executed notebook depends on."""
+        """Changes when anything does that the executed notebook depends on.
+
+        Whether a data set is there counts for the chapters that have a parameter `dataset`: one that ran without the
+        files, and said so, runs again when they appear.
+        """
         digest = hashlib.sha256()
         for path in (
             self.path,
@@ -73,6 +78,8 @@ class Chapter:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
         digest.update(json.dumps(parameters, sort_keys=True).encode())
         digest.update(repr(sys.version_info[:3]).encode())
+        if "dataset" in self.defaults:
+            digest.update(repr(data.is_available((self.defaults | parameters)["dataset"])).encode())
         return digest.hexdigest()
 
 

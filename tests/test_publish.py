@@ -71,6 +71,20 @@ def test_a_chapter_depends_on_the_modules_it_imports_and_on_no_other(tiny, tmp_p
     assert after["02_two"] != chapters()[1].fingerprint({})
 
 
+def test_a_chapter_that_ran_without_its_data_runs_again_when_they_appear(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("BNLIB_DATA", str(tmp_path))
+    (tiny / "02_two.py").write_text(TINY.replace("count = 2", 'dataset = "fashion-mnist"').replace("(count)", "(1)"))
+    execute_all(chapters(), "quick")
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+    for name in names:
+        assert execute_all(chapters(), "quick") == {}  # not all of them yet
+        (raw / f"{name}-ubyte.gz").touch()
+    assert set(execute_all(chapters(), "quick")) == {"02_two"}
+    assert execute_all(chapters(), "quick") == {}
+
+
 def test_dependencies_are_followed_through_modules():
     names = {path.stem for path in bnlib_modules(ROOT / "book" / "05_mnist.py")}
     assert {"theory", "moments", "validation", "training", "display"} <= names
