@@ -3,7 +3,8 @@
 Theorem T2 holds at every step, for every loss and every batch, and T8 at every depth: the rate of a
 unit is lambda = -(dJ/dgamma) / gamma, and its L2-equivalent is
 alpha = -(dJ/dgamma) (q + eps) / (gamma norm(w)^2) with q the variance of its pre-activation. One backward
-pass in training mode gives both; no covariance matrix is needed.
+pass in training mode gives both; no covariance matrix is needed. The units of a convolution are its channels, its
+inputs are patches: q is a variance over images and positions, w the flattened kernel.
 """
 
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 COLUMNS = ("layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate")
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +27,12 @@ class Report:
     Parameters
     ----------
     layer : tuple of str
-        Qualified name of the `Linear` that feeds the normalization.
+        Qualified name of the linear or convolutional layer that feeds the normalization.
     channel : ndarray of int
         Unit within the layer.
     gamma, weight_norm, batch_var : ndarray
-        gamma; the norm of w; q, the biased variance of the pre-activation over a batch.
+        gamma; the norm of w; q, the biased variance of the pre-activation over a batch, and over all
+        positions in a convolution.
     rate : ndarray
         lambda, the multiplier of (1/2) v'Sigma v. NaN where gamma is 0.
     l2_rate : ndarray
@@ -75,12 +79,14 @@ class Report:
 
 
 def measure(model, batches, loss_fn):
-    """Measure the rate that batch normalization sets in every `Linear` followed by `BatchNorm1d`.
+    """Measure the rate that batch normalization sets, in every linear or convolutional layer before one.
+
+    The layers are `Linear` or `Conv1d` before `BatchNorm1d`, and `Conv2d` before `BatchNorm2d`.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Any network; a pair counts where the very output of a `Linear` is what a `BatchNorm1d` gets.
+        Any network; a pair counts where the very output of the first is what the normalization gets.
         Its parameters, gradients, running statistics, modes and the random state are left as found.
     batches : iterable of (inputs, targets)
         The rates are averaged over the batches, weighted by their lengths: use the batch size of
@@ -145,14 +151,14 @@ def _measure_batch(model, inputs, targets, loss_fn):
         loss = loss_fn(model(inputs), targets)
     if not pairs:
         raise ValueError(
-            f"model ({type(model).__name__}) has no Linear whose output goes straight into a BatchNorm1d; "
-            "there is nothing to measure"
+            f"model ({type(model).__name__}) has no Linear or convolution whose output goes straight into a "
+            "BatchNorm1d or BatchNorm2d; there is nothing to measure"
         )
     output_grads = torch.autograd.grad(loss, [output for _, _, _, output in pairs.values()])
     measured = {}
     for (name, (linear, batch_norm, z, _)), grad in zip(pairs.items(), output_grads):
         with torch.no_grad():
-            z, grad, w = z.double(), grad.double(), linear.weight.double()
+            z, grad, w = _as_rows(z), _as_rows(grad), linear.weight.double().flatten(1)
             gamma = torch.ones_like(z[0]) if batch_norm.weight is None else batch_norm.weight.double()
             q = z.var(dim=0, unbiased=False)
             variance = q + batch_norm.eps
@@ -166,6 +172,11 @@ def _measure_batch(model, inputs, targets, loss_fn):
             row = torch.stack([gamma, weight_norm, q, rate, l2_rate, effective_norm])
         measured[name] = row.cpu().numpy()
     return measured
+
+
+def _as_rows(values):
+    """(batch, channels, positions ...) as float64 rows (batch times positions, channels)."""
+    return values.double().movedim(1, -1).flatten(0, -2)
 
 
 @contextmanager
@@ -190,9 +201,10 @@ def _recording_pairs(model, pairs):
                     raise ValueError(
                         f"model runs layer {name!r} more than once a forward pass; its rate is not one number"
                     )
-                if tensor.ndim != 2:
+                if tensor.ndim != linear.weight.ndim:
+                    right = ", ".join(["batch", "channels", *["positions"] * (linear.weight.ndim - 2)])
                     raise ValueError(
-                        f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be (batch, channels)"
+                        f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be ({right})"
                     )
                 if not output.requires_grad:  # every layer up to here is frozen
                     output = output.detach().requires_grad_()
@@ -201,9 +213,9 @@ def _recording_pairs(model, pairs):
         return None
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, LINEAR):
             handles.append(module.register_forward_hook(after_linear(name)))
-        elif isinstance(module, nn.BatchNorm1d):
+        elif isinstance(module, BATCH_NORM):
             handles.append(module.register_forward_hook(after_batch_norm, with_kwargs=True))
     try:
         yield

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from bnlib.data import SIDE
 from bnlib.validation import choice
 
 NORMALIZATIONS = ("batch", "layer", "weight", "none")
@@ -57,8 +58,7 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     choice("normalization", normalization, NORMALIZATIONS)
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths = {tuple(widths)} is no network; give at least inputs and outputs, each at least 1")
-    if not eps > 0:
-        raise ValueError(f"eps = {eps} is refused by torch in training; use 1e-30 for none")
+    _check_eps(eps)
     if gamma == 0:
         raise ValueError("gamma = 0 switches the units off; it must be nonzero")
     layers = []
@@ -70,7 +70,7 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
             kind = "none" if is_output and not normalize_output else normalization
             if kind == "batch":
                 linear.bias = None  # batch normalization subtracts it again
-            layers.append(weight_norm(linear) if kind == "weight" else linear)
+            layers.append(weight_norm(linear.to(dtype)) if kind == "weight" else linear)
             if kind == "batch":
                 layers.append(_batch_norm(outputs, gamma, eps, dtype))
             elif kind == "layer":
@@ -78,6 +78,67 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
             if not is_output:
                 layers.append(nn.ReLU())
     return nn.Sequential(*layers).to(dtype)
+
+
+def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0):
+    """A small convolutional network for images of 28 by 28 pixels, given as rows of 784.
+
+    Conv2d of 3 by 3, normalization, ReLU and max-pooling that halves the sides, as often as there are `channels`;
+    then Linear.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Of each `Conv2d`, one to four of them.
+    normalization : {"batch", "none"}
+        What follows each `Conv2d`: `BatchNorm2d` or nothing.
+    classes : int
+        Outputs.
+    eps : float
+        Of `BatchNorm2d`, positive.
+    seed : int
+        Of the initial weights: networks that share channels, classes and seed share them, whatever their
+        normalization.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        In training mode.
+
+    Raises
+    ------
+    ValueError
+        If `normalization` is unknown, there are no or too many channels, or a number is not positive.
+
+    Examples
+    --------
+    >>> convolutional((8, 16))(torch.zeros(2, 784)).shape
+    torch.Size([2, 10])
+    """
+    choice("normalization", normalization, ("batch", "none"))
+    side = SIDE >> len(channels)
+    if not len(channels) or min(channels) < 1 or side < 1:
+        raise ValueError(f"channels = {tuple(channels)} is no network; give one to four numbers, each at least 1")
+    if classes < 1:
+        raise ValueError(f"classes = {classes} leaves no output; it must be at least 1")
+    _check_eps(eps)
+    layers = [nn.Unflatten(1, (1, SIDE, SIDE))]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for inputs, outputs in pairwise((1, *channels)):
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+            layers.append(conv)
+            if normalization == "batch":
+                conv.bias = None  # batch normalization subtracts it again
+                layers.append(nn.BatchNorm2d(outputs, eps=eps))
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * side**2, classes)]
+    return nn.Sequential(*layers)
+
+
+def _check_eps(eps):
+    if not eps > 0:
+        raise ValueError(f"eps = {eps} is refused by torch in training; use 1e-30 for none")
 
 
 def _batch_norm(units, gamma, eps, dtype):

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from bnlib import data, models, theory, training
-from bnlib.claims import compare, interval
+from bnlib.claims import as_text, compare, interval
+from bnlib.experiments import Conditions, sweep
 from bnlib.moments import Moments, semidefinite_spectrum
+from bnlib.stack import Stack
 from bnlib.validation import choice, covariance, finite_array, nonnegative, nonzero
 
 EYE, NAN = np.eye(2), float("nan")
@@ -17,6 +19,7 @@ UNCORRELATED = Moments([0.0, 0.0], EYE, [0.0, 0.0], 1.0)
 IMPOSSIBLE = Moments([0.0, 0.0], EYE, [1.0, 1.0], 1.0)
 INDEFINITE = [[1.0, 2.0], [2.0, 1.0]]
 LABELS = np.zeros(4, dtype=np.int64)
+ARM, SCHEDULE = training.Arm(), training.Schedule(batch_size=2)
 
 CASES = {
     # the checks themselves
@@ -55,7 +58,6 @@ CASES = {
         r"measured has shape \(3,\); .* \(2,\)",
     ),
     "compare: tolerance": (lambda: compare("T1", "", 1.0, 1.0, tolerance=-1.0), "tolerance = -1 is negative"),
-    "sweep: seeds": (lambda: training.sweep([training.Arm()], None, training.Schedule(), (), (0.0,)), "seeds is empty"),
     # moments
     "Moments: mean": (lambda: Moments([NAN], [[1.0]], [0.5], 1.0), "mean has 1 non-finite"),
     "Moments: cov shape": (lambda: Moments([0.0], EYE, [0.5], 1.0), r"cov has shape \(2, 2\); it must be \(1, 1\)"),
@@ -116,7 +118,7 @@ CASES = {
     "effective_weights: eps": (lambda: theory.effective_weights([1, 1], 1.0, EYE, -1e-5), "eps = -1e-05 is negative"),
     "effective_weights: no variance": (
         lambda: theory.effective_weights([0, 0], 1.0, EYE),
-        r"w'Sigma w \+ eps = 0; .* must vary",
+        r"w'Sigma w \+ eps = 0 is not above rounding; .* must vary",
     ),
     "rate: shapes": (
         lambda: theory.rate([1.0], [1.0, 2.0], 1.0),
@@ -193,8 +195,8 @@ CASES = {
     ),
     # models and training
     "network: normalization": (
-        lambda: models.network((2, 3), "layer"),
-        "normalization = 'layer' is unknown; .* 'batch', 'none'",
+        lambda: models.network((2, 3), "group"),
+        "normalization = 'group' is unknown; .* 'batch', 'layer', 'weight', 'none'",
     ),
     "network: one width": (lambda: models.network((2,)), r"widths = \(2,\) is no network; give at least"),
     "network: zero width": (lambda: models.network((2, 0, 1)), r"widths = \(2, 0, 1\) is no network"),
@@ -203,6 +205,18 @@ CASES = {
         lambda: models.network((2, 3), gamma=0.0),
         "gamma = 0 switches the units off; it must be nonzero",
     ),
+    "convolutional: normalization": (
+        lambda: models.convolutional((2,), "layer"),
+        "normalization = 'layer' is unknown; .* 'batch', 'none'",
+    ),
+    "convolutional: no channels": (
+        lambda: models.convolutional(()),
+        r"channels = \(\) is no network; give one to four",
+    ),
+    "convolutional: zero": (lambda: models.convolutional((2, 0)), r"channels = \(2, 0\) is no network; .* at least 1"),
+    "convolutional: too deep": (lambda: models.convolutional((2,) * 5), r"channels = \(2, 2, 2, 2, 2\) is no network"),
+    "convolutional: classes": (lambda: models.convolutional((2,), classes=0), "classes = 0 leaves no output"),
+    "convolutional: eps": (lambda: models.convolutional((2,), eps=0.0), "eps = 0.0 is refused by torch .* 1e-30"),
     "fold: units": (
         lambda: models.fold(nn.Linear(2, 3), nn.BatchNorm1d(2)),
         "batch_norm has 2 units; after linear it must have 3",
@@ -211,9 +225,8 @@ CASES = {
         lambda: models.fold(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)),
         "batch_norm keeps no running statistics",
     ),
-    "Arm: normalization": (lambda: training.Arm("weight"), "normalization = 'weight' is unknown"),
+    "Arm: normalization": (lambda: training.Arm("group"), "normalization = 'group' is unknown"),
     "Arm: weight_decay": (lambda: training.Arm(weight_decay=-1e-3), "weight_decay = -0.001 is negative"),
-    "Arm: noise_std": (lambda: training.Arm(noise_std=NAN), "noise_std has 1 non-finite"),
     "Schedule: epochs": (lambda: training.Schedule(epochs=0), "epochs = 0 trains nothing; it must be at least 1"),
     "Schedule: batch_size": (lambda: training.Schedule(batch_size=0), "batch_size = 0 trains nothing"),
     "Schedule: learning_rate": (
@@ -226,9 +239,56 @@ CASES = {
         ),
         "batch_size = 5 exceeds the 4 rows of inputs",
     ),
+    "train: no arms": (
+        lambda: training.train([], np.zeros((4, 2), np.float32), LABELS, SCHEDULE, seed=0),
+        r"models have the widths \[\]; all must be alike, and at least one given",
+    ),
+    "train: noise_std": (
+        lambda: training.train([ARM], np.zeros((4, 2), np.float32), LABELS, SCHEDULE, seed=0, noise_std=-1.0),
+        "noise_std = -1 is negative; it must be at least 0",
+    ),
+    "Stack: widths": (
+        lambda: Stack([models.network((2, 3)), models.network((2, 4))], [0.0, 0.0], 0.9),
+        r"models have the widths \[\(3,\), \(4,\)\]; all must be alike",
+    ),
+    # experiments
+    "Conditions: dataset": (lambda: Conditions(dataset="emnist"), "dataset = 'emnist' is unknown; .* 'mnist-5k'"),
+    "Conditions: noisy_side": (
+        lambda: Conditions(noisy_side="top"),
+        "noisy_side = 'top' is unknown; .* 'both', 'left'",
+    ),
+    "Conditions: noise_std": (lambda: Conditions(noise_std=-1.0), "noise_std = -1 is negative; it must be at least 0"),
+    "Conditions: NaN": (lambda: Conditions(noise_std=NAN), "noise_std has 1 non-finite"),
+    "Conditions: label_noise": (
+        lambda: Conditions(label_noise=1.5),
+        "label_noise = 1.5 is no share; it must be from 0 to 1",
+    ),
+    "Conditions: input_scale": (
+        lambda: Conditions(input_scale=0.0),
+        "input_scale = 0.0 is not positive; it must be above 0",
+    ),
+    "Conditions: too few images": (
+        lambda: Conditions(train_size=5).training_rows(LABELS, seed=0),
+        "train_size = 5 does not fit the training split; it must be from 1 to 4",
+    ),
+    "Conditions: no images": (
+        lambda: Conditions(train_size=0).training_rows(LABELS, seed=0),
+        "train_size = 0 does not fit",
+    ),
+    "sweep: arms": (lambda: sweep([], [Conditions()], SCHEDULE, [0]), "arms is empty; a sweep needs at least one"),
+    "sweep: conditions": (lambda: sweep([ARM], [], SCHEDULE, [0]), "conditions is empty"),
+    "sweep: seeds": (lambda: sweep([ARM], [Conditions()], SCHEDULE, []), "seeds is empty"),
+    "sweep: twice": (
+        lambda: sweep([ARM], [Conditions()], SCHEDULE, [0, 0]),
+        "seeds holds one twice; each must be different",
+    ),
     # claims
     "interval: empty": (lambda: interval([]), "samples is empty; an interval needs at least one"),
     "interval: NaN": (lambda: interval([1.0, NAN]), "samples has 1 non-finite"),
+    "as_text: geometric": (
+        lambda: as_text([1.0, -2.0], geometric=True),
+        "samples holds -2; a geometric mean takes positive numbers",
+    ),
     "compare: kind": (
         lambda: compare("T1", "", 1, 1, kind="proven"),
         "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'",
