@@ -4,7 +4,7 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book test data lab clean
+.PHONY: help book test bench data lab clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ book: $(ENV)/complete  ## execute the chapters that changed, build the site, say
 
 test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
 	$(RUN) -m pytest
+
+bench: $(ENV)/complete  ## how fast, as ratios within one run
+	$(RUN) -m benchmarks
 
 data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the cache
 	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"
