@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from benchmarks.timing import fastest
 from bnlib import data
 from bnlib.theory import Moments, noise_path
-from benchmarks.timing import fastest
 
 LEVELS = np.linspace(0.03, 3, 100)
 REFITS = 3  # of scikit-learn, out of the 100; the time is taken as proportional

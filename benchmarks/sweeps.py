@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from bnlib import data, models, training
 from benchmarks.timing import product_rate
+from bnlib import data, models, training
 
 LEVELS = (0.0, 1.0, 2.0, 3.0)
 ARMS = [training.Arm("batch"), *(training.Arm("none", weight_decay=decay) for decay in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2))]
