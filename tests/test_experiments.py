@@ -132,7 +132,7 @@ def test_kill_9_loses_no_finished_row(tmp_path):
         deadline, before = time.monotonic() + 120, len(seen)
         while len(finished(store)) <= before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.05))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         rows = finished(store)
