@@ -1,5 +1,8 @@
 """Show something in a notebook as HTML and in a terminal as a line of text."""
 
+import base64
+import html as markup
+
 
 def show(html, text, **mime):
     """Display `html` where a notebook runs this, else print `text`.
@@ -27,3 +30,29 @@ def show(html, text, **mime):
     bundle = {"text/html": html, "text/plain": text}
     bundle |= {f"application/vnd.bnlib.{name}+json": value for name, value in mime.items()}
     display(bundle, raw=True)
+
+
+def offer(frame, name, words):
+    """Offer a table as a CSV file that is part of the page, for programs and for whoever wants to look closer.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Numbers keep six significant digits; the index is left out.
+    name : str
+        Of the file.
+    words : str
+        What a row is.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> offer(pandas.DataFrame({"rate": [0.5]}), "rates.csv", "one unit a row")
+    [rates.csv] 1 rows, one unit a row
+    """
+    content = base64.b64encode(frame.to_csv(index=False, float_format="%.6g").encode()).decode()
+    show(
+        f'<p class="download"><a download="{markup.escape(name)}" href="data:text/csv;base64,{content}">'
+        f"{markup.escape(name)}</a>: {len(frame)} rows, {markup.escape(words)}.</p>",
+        f"[{name}] {len(frame)} rows, {words}",
+    )
