@@ -17,7 +17,8 @@ class Moments:
     mean : ndarray, shape (d,)
         mu = E x.
     cov : ndarray, shape (d, d)
-        Sigma = Cov x, symmetric and positive semidefinite. Singular is normal input.
+        Sigma = Cov x, symmetric and positive semidefinite. Singular is normal input; an eigenvalue below
+        d * machine epsilon of the largest counts as 0, so inputs of very different size want one unit.
     cross : ndarray, shape (d,) or (d, k)
         c = Cov(x, t), a column for each of k targets.
     target_var : float or ndarray, shape (k,)
@@ -88,8 +89,9 @@ class Moments:
 
         Notes
         -----
-        Chunks are centred on their own mean and merged by the pairwise update of Chan, Golub and
-        LeVeque (1983), so that large means and rows sorted by class lose no digits.
+        Rows are taken relative to the first one, so that large means lose no digits and a constant input
+        has variance 0, not a rounding of it. Chunks are centred on their own mean and merged by the
+        pairwise update of Chan, Golub and LeVeque (1983), so that rows sorted by class lose none either.
 
         Examples
         --------
@@ -111,7 +113,8 @@ class Moments:
 
         d, targets = X.shape[1], t.reshape(len(t), -1)
         seen = 0
-        mean, target_mean = np.zeros(d), np.zeros(targets.shape[1])
+        origin, target_origin = X[0].astype(np.float64), targets[0].astype(np.float64)
+        mean, target_mean = np.zeros(d), np.zeros(targets.shape[1])  # relative to the origins
         cov, cross, target_var = np.zeros((d, d)), np.zeros((d, targets.shape[1])), np.zeros(targets.shape[1])
         for start in range(0, len(X), chunk_rows):
             x = X[start : start + chunk_rows].astype(np.float64)  # (m, d)
@@ -121,6 +124,8 @@ class Moments:
             if not np.isfinite(y.sum()):
                 finite_array("t", t, ndim=(1, 2))
             m = len(x)
+            x -= origin
+            y -= target_origin
             chunk_mean, chunk_target_mean = x.mean(axis=0), y.mean(axis=0)
             x -= chunk_mean
             y -= chunk_target_mean
@@ -138,7 +143,7 @@ class Moments:
             seen += m
         if t.ndim == 1:
             cross, target_var = cross[:, 0], target_var[0]
-        return cls(mean=mean, cov=cov / seen, cross=cross / seen, target_var=target_var / seen)
+        return cls(mean=origin + mean, cov=cov / seen, cross=cross / seen, target_var=target_var / seen)
 
     def with_noise(self, noise_std=None, noise_cov=None):
         """Moments of x + n, where n is independent of (x, t), of mean 0 and covariance N (T6).

@@ -8,7 +8,7 @@ Everything here is NumPy in float64; gamma may be of either sign, since w absorb
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import poch
+from scipy.special import beta
 
 from bnlib.moments import Moments
 from bnlib.validation import covariance, finite_array, nonnegative, nonzero
@@ -52,7 +52,7 @@ def effective_weights(w, gamma, cov, eps=0.0):
     ------
     ValueError
         If a value is not finite, `gamma` is 0, `eps` negative, `cov` not symmetric, or
-        w'Sigma w + eps is 0, so that there is nothing to divide by.
+        w'Sigma w + eps is 0 or no more than rounding of its terms, so that there is nothing to divide by.
 
     Examples
     --------
@@ -63,9 +63,11 @@ def effective_weights(w, gamma, cov, eps=0.0):
     gamma = _scale(gamma, w.shape[:-1])
     cov = covariance("cov", cov, dimension=w.shape[-1])
     variance = np.einsum("...i,ij,...j->...", w, cov, w) + nonnegative("eps", eps)
-    if (variance <= 0).any():
+    rounding = len(cov) * np.finfo(float).eps * np.einsum("...i,ij,...j->...", np.abs(w), np.abs(cov), np.abs(w))
+    if (variance <= rounding).any():
         raise ValueError(
-            f"w'Sigma w + eps = {variance.min():g}; the pre-activation must vary over the data, or eps be positive"
+            f"w'Sigma w + eps = {variance[variance <= rounding].min():g} is not above rounding; "
+            "the pre-activation must vary over the data, or eps be positive"
         )
     return (gamma / np.sqrt(variance))[..., np.newaxis] * w
 
@@ -283,14 +285,15 @@ def noise_path(moments, gamma, noise_stds):
     signal = np.square(coordinates) @ s
     norm_squared = np.square(coordinates).sum(axis=1)
     noise_var = noise_stds**2
-    multiplier = kappa / gamma - 1
+    shrinkage = kappa / gamma  # 1 + lambda, of which lambda keeps few digits where it is small
+    multiplier = shrinkage - 1
     return NoisePath(
         noise_stds=noise_stds,
         rate=multiplier,
         weights=coordinates @ U.T,
         signal_share=signal / gamma**2,
         noise_share=noise_var * norm_squared / gamma**2,
-        l2_rate=multiplier * signal / norm_squared + (1 + multiplier) * noise_var,
+        l2_rate=multiplier * signal / norm_squared + shrinkage * noise_var,
         wiener=s * inverse,
     )
 
@@ -392,10 +395,7 @@ def minibatch_factor(batch_size):
     >>> round(float(minibatch_factor(4)), 6)
     0.797885
     """
-    M = finite_array("batch_size", batch_size, ndim=(0, 1))
-    if (M < 2).any():
-        raise ValueError(f"batch_size = {M.min():g} has no variance; it must be at least 2")
-    return np.sqrt(2 / M) * poch((M - 1) / 2, 0.5)
+    return np.exp(_log_minibatch_factor(batch_size))
 
 
 def minibatch_decay(batch_size, excess_kurtosis=None):
@@ -424,12 +424,23 @@ def minibatch_decay(batch_size, excess_kurtosis=None):
     >>> round(float(minibatch_decay(4)), 4), float(minibatch_decay(32, excess_kurtosis=0.0))
     (0.2533, 0.0234375)
     """
-    exact = 1 / minibatch_factor(batch_size) - 1
+    exact = np.expm1(-_log_minibatch_factor(batch_size))
     if excess_kurtosis is None:
         return exact
     if not excess_kurtosis >= -2:
         raise ValueError(f"excess_kurtosis = {excess_kurtosis} belongs to no distribution; it must be at least -2")
     return (excess_kurtosis + 6) / (8 * np.asarray(batch_size, dtype=np.float64))
+
+
+def _log_minibatch_factor(batch_size):
+    """log a_M, which decay needs to full precision: 1/a_M - 1 cancels, and so do Gamma functions of large arguments."""
+    M = finite_array("batch_size", batch_size, ndim=(0, 1))
+    if (M < 2).any():
+        raise ValueError(f"batch_size = {M.min():g} has no variance; it must be at least 2")
+    # a_M = sqrt(2 pi/M) / B((M-1)/2, 1/2); from 64 on by Stirling's series about M - 3/2, whose odd terms vanish
+    y = 1 / (2 * M - 3)
+    series = np.log1p(-1.5 / M) / 2 + y**2 / 4 - 5 * y**4 / 8 + 61 * y**6 / 12 - 1385 * y**8 / 16
+    return np.where(M < 64, np.log(np.sqrt(2 * np.pi / M) / beta((M - 1) / 2, 0.5)), series)
 
 
 def _paired(v, grad_v):
