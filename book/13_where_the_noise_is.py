@@ -44,7 +44,9 @@ digits = data.load(dataset)
 inputs = training.standardize(digits)
 pixel_noise = Conditions(noise_std=noise_std, noisy_side="left").pixel_noise_std  # (784,)
 noisy_pixels = pixel_noise > 0
-source = f"{digits.title} ({len(digits.train):,} for training), noise {noise_std:g} on the left half"
+source = (
+    f"{digits.title} ({len(digits.train):,} for training), noise {noise_std:g} on the left half"
+)
 
 # %% [markdown]
 # ## A read-out: the noise is paid for in the noisy half only
@@ -54,19 +56,17 @@ source = f"{digits.title} ({len(digits.train):,} for training), noise {noise_std
 # belongs to one half, and white noise on the left pixels is white noise on the left inputs.
 
 # %%
-pixels = inputs["train"].astype(np.float64)
-pixels -= pixels.mean(axis=0)
+pixels = theory.Moments.from_data(inputs["train"], digits.train.labels)
 
 
 def leading(half):
-    cov = np.cov(pixels[:, half], rowvar=False, bias=True)
-    return np.linalg.eigh(cov)[1][:, ::-1][:, :components]
+    return np.linalg.eigh(pixels.cov[np.ix_(half, half)])[1][:, ::-1][:, :components]
 
 
 basis = np.zeros((784, 2 * components))  # orthonormal columns, the left half's first
 basis[noisy_pixels, :components] = leading(noisy_pixels)
 basis[~noisy_pixels, components:] = leading(~noisy_pixels)
-x = pixels @ basis
+x = (inputs["train"] - pixels.mean) @ basis
 target = (digits.train.labels == digit).astype(np.float64)
 target = (target - target.mean()) / target.std()
 
@@ -75,7 +75,9 @@ noisy = np.arange(2 * components) < components  # which inputs are of the noisy 
 N = noise_std**2 * np.diag(noisy.astype(np.float64))
 with_noise = clean.with_noise(noise_cov=N)
 fit = theory.least_squares(with_noise, gamma)
-print(f"BN's rate on noise {fit.rate:.4f}, on clean digits {theory.least_squares(clean, gamma).rate:.4f}")
+print(
+    f"BN's rate on noise {fit.rate:.4f}, on clean digits {theory.least_squares(clean, gamma).rate:.4f}"
+)
 
 # %% [markdown]
 # Five ways to weight the inputs, each with a formula:
@@ -104,7 +106,12 @@ best_alpha = min(alphas, key=lambda alpha: noisy_loss(ridge(clean, alpha)))
 # the length falls as nu grows, from infinity at minus the smallest eigenvalue
 length = np.linalg.norm(fit.weights)
 smallest = np.linalg.eigvalsh(with_noise.cov)[0]
-nu = brentq(lambda nu: np.linalg.norm(ridge(with_noise, nu)) - length, -smallest * (1 - 1e-9), 1e6, xtol=1e-12)
+nu = brentq(
+    lambda nu: np.linalg.norm(ridge(with_noise, nu)) - length,
+    -smallest * (1 - 1e-9),
+    1e6,
+    xtol=1e-12,
+)
 ways = {
     "least squares, clean": ridge(clean, 0.0),
     "ridge, clean, best α": ridge(clean, best_alpha),
@@ -191,7 +198,9 @@ corrupted = x.copy()
 corrupted[:, noisy] += drawn
 
 batch, answer = torch.from_numpy(corrupted), torch.from_numpy(target)[:, None]
-unit = models.network((2 * components, 1), normalize_output=True, gamma=gamma, eps=1e-30, seed=0, dtype=torch.float64)
+unit = models.network(
+    (2 * components, 1), normalize_output=True, gamma=gamma, eps=1e-30, seed=0, dtype=torch.float64
+)
 
 
 def half_squared_error(output, answer):
@@ -254,14 +263,13 @@ named = {
     "layer norm.": training.Arm("layer"),
 } | {f"decay {decay:g}": training.Arm("none", weight_decay=decay) for decay in decays}
 schedule = training.Schedule(epochs=epochs)
-pixel_cov = np.cov(pixels, rowvar=False, bias=True)
 
 
 def look(model, arm):
     """Effective weights of the first layer: squared length a pixel, and the noise's share."""
     first = models.fold(model[0], model[1]) if arm.normalization == "batch" else model[0]
     v = first.weight.detach().double().numpy()  # (100, 784)
-    signal = ((v @ pixel_cov) * v).sum(axis=1)
+    signal = ((v @ pixels.cov) * v).sum(axis=1)
     noise = np.square(v * pixel_noise).sum(axis=1)
     return np.square(v).sum(axis=0), np.mean(noise / (signal + noise))
 
@@ -270,7 +278,9 @@ rows, squares = [], {}
 for noise in ("clean", "noisy"):
     std = pixel_noise * (noise == "noisy")
     for seed in seeds:
-        networks = training.train(list(named.values()), inputs["train"], digits.train.labels, schedule, seed, std)
+        networks = training.train(
+            list(named.values()), inputs["train"], digits.train.labels, schedule, seed, std
+        )
         validation, test = (
             training.evaluate(networks, inputs[part], getattr(digits, part).labels, std, seed)
             for part in ("validation", "test")
@@ -407,7 +417,7 @@ below_zero(
 # weights of such pixels on the clean half.
 
 # %%
-dead = pixel_cov.diagonal() == 0
+dead = np.ptp(inputs["train"], axis=0) == 0
 ratio = {
     arm: [
         squares["noisy", seed, arm][dead & noisy_pixels].mean()
