@@ -14,6 +14,7 @@ Read the modules in this order; each imports only those before it.
 ``experiments``    sweeps over arms, conditions and seeds, as a table
 ``claims``         measured against predicted, with an interval and a verdict
 ``plotting``       one style for every figure
+``comparison``     untuned batch normalization against a search over decays
 =================  ==========================================================
 """
 

@@ -95,7 +95,7 @@ def band(ax, x, samples, label, color, marker="o", geometric=False):
         ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0)
 
 
-def points(ax, x, samples, label, color, marker="o"):
+def points(ax, x, samples, label, color, marker="o", geometric=False):
     """Mean over seeds as points with 95 % intervals as bars.
 
     Parameters
@@ -104,10 +104,13 @@ def points(ax, x, samples, label, color, marker="o"):
     x : array_like, shape (p,)
     samples : array_like, shape (seeds, p)
     label, color, marker : str
+    geometric : bool
+        As for `band`.
     """
-    mean, _, high = _intervals(samples)
-    half = np.where(np.isfinite(high), high - mean, 0.0)
-    ax.errorbar(x, mean, yerr=half, fmt=marker, markersize=5, capsize=3, label=label, color=color)
+    ends = _intervals(np.log(samples) if geometric else samples)
+    mean, low, high = np.exp(ends) if geometric else ends
+    bars = [np.where(np.isfinite(high), side, 0.0) for side in (mean - low, high - mean)]
+    ax.errorbar(x, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=color)
 
 
 def weight_images(axes, images, titles, side=28):

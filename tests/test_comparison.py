@@ -1,0 +1,98 @@
+"""The comparison, on a table made by hand whose answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bnlib import claims, comparison
+from bnlib.comparison import BEST, BN, BN_FIXED, DECAYS, NONE, WEIGHT
+
+LEVELS = (0.0, 1.0, 2.0)
+BEST_AT = {0.0: 1e-3, 1.0: 1e-2, 2.0: 1e-1}
+
+
+def made_by_hand(rate=lambda level, arm: BEST_AT[level] * 2, seeds=(0, 1)):
+    """Every decay loses a point and 0.1 of loss for each half decade from the best; untuned arms lose what `lost` says."""
+    lost = {"batch": 0.5, "weight": 1.0, "layer": 2.0}
+    rows = []
+    for seed in seeds:
+        for level in LEVELS:
+            for arm in comparison.arms():
+                away = lost.get(arm.normalization, 6.0)
+                if arm.weight_decay:
+                    away = abs(DECAYS.index(arm.weight_decay) - DECAYS.index(BEST_AT[level]))
+                row = {"seed": seed, "noise_std": level, "normalization": arm.normalization, "gamma": arm.gamma}
+                row |= {"weight_decay": arm.weight_decay, "test_accuracy": (90 - away) / 100, "test_loss": 0.1 * away}
+                row |= {"validation_loss": 0.1 * away, "signal_share": 0.5 + 0.1 * (arm.normalization == "batch")}
+                rows.append(row | {"l2_rate": rate(level, arm) if arm.normalization == "batch" else np.nan})
+    return pd.DataFrame(rows).astype({"gamma": float})
+
+
+def verdicts(found):
+    rows = comparison.statements(found, "MNIST")
+    return {row["statement"]: claims.compare(**row).verdict for row in rows}
+
+
+def test_the_best_decay_and_the_regret_against_it():
+    found = comparison.compare(made_by_hand())
+    assert found.levels == list(LEVELS)
+    for level in LEVELS:
+        assert (found.best_decay[level] == BEST_AT[level]).all()
+    assert np.allclose(found.regret(BN), 0.5)
+    assert np.allclose(found.regret(WEIGHT, "loss"), 0.1)
+    assert np.allclose(found.regret(NONE), 6.0)
+    assert np.allclose(found.regret(BEST), 0.0)
+
+
+def test_what_a_moved_rate_loses():
+    found = comparison.compare(made_by_hand())
+    lost = [[0, 2, 4], [2, 0, 2], [4, 2, 0]]  # half decades between the best of two levels
+    assert np.allclose(found.moved["accuracy"], [lost, lost])
+    assert np.allclose(found.moved["loss"], np.multiply(0.1, [lost, lost]))
+    assert np.allclose(found.moved_regret(), 16 / 6)
+
+
+def test_rows_and_columns_of_a_move_are_not_exchanged():
+    runs = made_by_hand()
+    late = (runs.noise_std == 2.0) & (runs.weight_decay == BEST_AT[0.0])
+    runs.loc[late, "test_accuracy"] = 0.5
+    moved = comparison.compare(runs).moved["accuracy"]
+    assert np.allclose(moved[:, 0, 2], 40)  # tuned at the first level, used at the last
+    assert np.allclose(moved[:, 2, 0], 4)
+
+
+def test_every_statement_that_is_true_of_the_table_is_borne_out():
+    assert set(verdicts(comparison.compare(made_by_hand())).values()) == {"borne out"}
+
+
+def test_a_rate_that_falls_where_the_best_one_rises_is_not():
+    against = comparison.compare(made_by_hand(lambda level, arm: 1e-3 / BEST_AT[level] / 30))
+    found = {statement: verdict for statement, verdict in verdicts(against).items() if "rate" in statement}
+    rates = [verdict for statement, verdict in found.items() if "L2-equivalent" in statement]
+    assert set(rates) == {"not borne out"}
+    assert "moves against" in comparison.answer(comparison.statements(against, "MNIST"), "MNIST")
+
+
+def test_negative_rates_and_networks_that_diverged_crash_nothing():
+    runs = made_by_hand(lambda level, arm: -1e-2 if level < 2 else 1e-2)
+    runs.loc[runs.weight_decay == 1.0, ["validation_loss", "test_loss"]] = np.nan
+    found = comparison.compare(runs)
+    assert (found.rates[BN_FIXED][0.0] == -1e-2).all()
+    assert (found.on_log_axis(found.rates[BN])[0.0] == found.floor).all()
+    assert np.isfinite(found.moved["loss"]).all()
+    verdicts(found)
+    _, alt = comparison.figure(found)
+    assert "noise 2" in alt
+    assert comparison.rates_table(found).loc[f"rate of {BN}", "noise 0"].startswith("-1.0e-02")
+
+
+def test_statements_differ_from_each_other_and_between_data_sets():
+    found = comparison.compare(made_by_hand())
+    texts = [row["statement"] for name in ("MNIST", "Fashion-MNIST") for row in comparison.statements(found, name)]
+    assert len(set(texts)) == len(texts)
+
+
+def test_one_level_is_no_comparison():
+    runs = made_by_hand()
+    with pytest.raises(ValueError, match="runs has 1 noise level"):
+        comparison.compare(runs[runs.noise_std == 0])
