@@ -729,6 +729,6 @@ claims.check(
 #   noise at
 #   rate 1 and signal not at all, like plain training on noise.
 # - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that could be done is a
-#   question for data, and [MNIST](05_mnist.py) answers it.
+#   question for data, and [MNIST](10_noise_sweep.py) answers it.
 # - Noise behind the first layer is not additive and not independent of the signal. The split survives in another form:
 #   [signal and noise](07_signal_and_noise.py).

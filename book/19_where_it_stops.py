@@ -595,8 +595,8 @@ print(shown_errors.round(3).to_string())
 
 # %% [markdown]
 # With plenty of data all agree, because nothing needs to be regularized. Where it matters most, BN at a fixed
-# $\gamma$ is better than nothing and worse than a search. Chapter 5 asks the same of a network,
-# [with its own verdicts](05_mnist.py).
+# $\gamma$ is better than nothing and worse than a search. Chapter 10 asks the same of a network,
+# [with its own verdicts](10_noise_sweep.py).
 #
 # **For your network:** auto-tuned spares you the units of the inputs, not the choice. If data are short, still
 # search: over weight decay, or over $\gamma$ and its decay.
