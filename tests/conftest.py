@@ -1,4 +1,4 @@
-"""Where the book built for the tests lives, and the browser that looks at it."""
+"""Where the book built for the tests lives, the browser that looks at it, and what the theorems' tests looked at."""
 
 import functools
 import http.server
@@ -9,11 +9,27 @@ import sys
 import threading
 from pathlib import Path
 
+import counting
 import pytest
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    if not counting.kind_of(item):
+        return (yield)
+    return (yield from counting.counted(item))
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = list(counting.summary(terminalreporter.getreports("passed")))
+    if lines:
+        terminalreporter.section("what the theorems were checked on")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import numbers
 import random
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import torch
+from counting import seen
 from hypothesis import settings
 from hypothesis import strategies as st
 from torch import nn
@@ -22,16 +24,19 @@ PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=N
 # Comparison
 
 
-def same(found, exact, rtol=1e-10):
-    """Fractions must be equal; floats agree within `rtol` of the largest entry."""
+def same(found, exact, rtol=1e-10, scale=None):
+    """Fractions must be equal; floats agree within `rtol` of `scale`, where terms cancel, or of the largest entry."""
     found, exact = np.asarray(found), np.asarray(exact)
     assert found.shape == exact.shape, (found.shape, exact.shape)
-    if all(isinstance(number, Fraction) for number in found.ravel()):
+    if all(isinstance(number, numbers.Rational) for number in found.ravel()):
         assert (found == exact).all(), (found, exact)
+        seen["equal"] += 1
         return
     found, exact = found.astype(np.float64), exact.astype(np.float64)
-    gap, scale = np.abs(found - exact).max(initial=0.0), np.abs(exact).max(initial=0.0)
-    assert gap <= rtol * scale, f"differ by {gap:.3g} at scale {scale:.3g}: {found} and {exact}"
+    scale = np.abs(exact).max(initial=0.0) if scale is None else scale
+    gap = np.abs(found - exact)
+    assert (gap <= rtol * scale).all(), f"differ by {gap.max():.3g} at scale {scale}: {found} and {exact}"
+    seen["close"] += 1
 
 
 # Exact arithmetic
@@ -268,7 +273,7 @@ LOSSES = {"squared": squared, "cross-entropy": nn.functional.cross_entropy, "hin
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A random stack of Linear, BatchNorm1d and an activation, in float64 and training mode, and a batch for it."""
+    """A stack of linear layers, batch normalization and activations, in float64 and training mode, and a batch for it."""
 
     layers: nn.Sequential
     inputs: torch.Tensor
@@ -277,8 +282,9 @@ class Net:
 
     @property
     def pairs(self):
-        """Positions of the `Linear` layers that a `BatchNorm1d` follows."""
-        return [i for i, layer in enumerate(self.layers[:-1]) if isinstance(self.layers[i + 1], nn.BatchNorm1d)]
+        """Positions of the layers that batch normalization follows."""
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+        return [i for i in range(len(self.layers) - 1) if isinstance(self.layers[i + 1], norms)]
 
     def loss(self):
         return self.loss_fn(self.layers(self.inputs), self.labels)
@@ -287,26 +293,50 @@ class Net:
         """What the layer at `position` gets."""
         return self.layers[:position](self.inputs).detach()
 
+    def rows(self, position):
+        """What a unit of that layer gets, a row each time that it is applied."""
+        return self.features(position)
+
+    def shaped(self, position, rows):
+        """What that layer puts out, from a row for each time that its units are applied."""
+        return rows
+
     def folded(self, position):
-        """Effective weights of the batch, and the gradient of the loss of the network folded there."""
+        """Effective weights of the batch, and the gradient of the loss of the network folded there.
+
+        `pull` is what v'grad_v is a sum of, in size: in a unit that is nearly switched off it cancels.
+        """
         linear, norm = self.layers[position], self.layers[position + 1]
-        h = self.features(position)
+        h = self.rows(position)
         mean = h.mean(dim=0)
         centred = h - mean
         cov = centred.T @ centred / len(h)
-        w, gamma, beta = linear.weight.detach(), norm.weight.detach(), norm.bias.detach()
+        w, gamma, beta = linear.weight.detach().flatten(1), norm.weight.detach(), norm.bias.detach()
         variance = torch.einsum("ki,ij,kj->k", w, cov, w)
         v = (gamma / (variance + norm.eps).sqrt())[:, None] * w
         v.requires_grad_()
-        output = self.layers[position + 2 :](h @ v.T + beta - v @ mean)
+        output = self.layers[position + 2 :](self.shaped(position, h @ v.T + beta - v @ mean))
         (grad,) = torch.autograd.grad(self.loss_fn(output, self.labels), v)
-        arrays = {"v": v.detach(), "grad_v": grad, "cov": cov, "variance": variance, "w": w, "gamma": gamma}
+        v = v.detach()
+        pull = (v * grad).abs().sum(dim=1)
+        arrays = {"v": v, "grad_v": grad, "pull": pull, "cov": cov, "variance": variance, "w": w, "gamma": gamma}
         return {name: array.numpy() for name, array in arrays.items()}
 
     def gradients(self, position):
         """Autograd's own gradients of the network with batch normalization: of w, of gamma, of beta."""
         linear, norm = self.layers[position], self.layers[position + 1]
-        return [grad.numpy() for grad in torch.autograd.grad(self.loss(), [linear.weight, norm.weight, norm.bias])]
+        grads = torch.autograd.grad(self.loss(), [linear.weight, norm.weight, norm.bias])
+        return [grads[0].flatten(1).numpy(), grads[1].numpy(), grads[2].numpy()]
+
+
+def randomize(layers, rng, generator):
+    """Draw every parameter; the scales of normalizations get either sign."""
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter, generator=generator)
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.uniform_(layer.weight, 0.3, 2.0, generator=generator)
+            layer.weight.data *= torch.from_numpy(rng.choice([-1.0, 1.0], len(layer.weight)))
 
 
 def net(seed, eps=1e-5, loss="cross-entropy", depth=None, activation=None):
@@ -322,14 +352,8 @@ def net(seed, eps=1e-5, loss="cross-entropy", depth=None, activation=None):
             nn.BatchNorm1d(outputs, eps=eps, dtype=torch.float64),
         )
         layers += [linear, norm, activation()]
-        for parameter in linear.parameters():
-            nn.init.normal_(parameter, generator=generator)
-        nn.init.uniform_(norm.weight, 0.3, 2.0, generator=generator)
-        norm.weight.data *= torch.from_numpy(rng.choice([-1.0, 1.0], outputs))
-        nn.init.normal_(norm.bias, generator=generator)
     layers.append(nn.Linear(widths[-2], widths[-1], dtype=torch.float64))
-    for parameter in layers[-1].parameters():
-        nn.init.normal_(parameter, generator=generator)
+    randomize(layers, rng, generator)
     rows = int(rng.integers(16, 64))
     return Net(
         nn.Sequential(*layers),

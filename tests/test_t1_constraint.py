@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import PROPERTY, SEEDS, Rational, gammas, moments_of, net, problems, root, same, solve
@@ -42,12 +43,12 @@ def exact_effective_weights(w, gamma, cov, eps):
 @pytest.mark.parametrize("with_eps", [False, True], ids=["eps=0", "eps>0"])
 @pytest.mark.parametrize("candidate", [exact_effective_weights, effective_weights], ids=["fractions", "bnlib"])
 def test_exact_image_is_the_ellipsoid(candidate, with_eps):
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         assert_on_ellipsoid(candidate, exact_case(seed, with_eps))
 
 
 def test_exact_constant_on_rays_and_onto():
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         w, gamma, cov, _ = exact_case(seed, with_eps=False)
         gamma = abs(gamma)
@@ -60,7 +61,7 @@ def test_exact_constant_on_rays_and_onto():
 
 def test_exact_eps_reaches_every_point_inside():
     """v with v'Sigma v < gamma^2 is the image of t v for one t: t^2 (gamma^2 - v'Sigma v) = eps."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         w, gamma, cov, _ = exact_case(seed, with_eps=True)
         gamma, stretch = abs(gamma), source.positive()
@@ -71,7 +72,7 @@ def test_exact_eps_reaches_every_point_inside():
 
 def test_exact_network_output_is_that_of_the_folded_one():
     """gamma (w'x - mean) / s + beta = v'x + b with b = beta - v'mu, row by row."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         X = source.matrix(rows=4 + source.d)
         w, gamma, beta = source.vector(), source.nonzero(), source.number()
@@ -88,13 +89,13 @@ def test_exact_network_output_is_that_of_the_folded_one():
 @pytest.mark.parametrize("seed", range(10))
 def test_torch_batch_is_folded_exactly(seed, eps):
     case = net(seed, eps=eps)
-    position = case.pairs[-1]
-    linear, norm = case.layers[position], case.layers[position + 1]
-    h = case.features(position).numpy()
-    cov = np.cov(h.T, bias=True).reshape(h.shape[1], -1)
-    v = effective_weights(linear.weight.detach().numpy(), norm.weight.detach().numpy(), cov, eps)
-    folded = h @ v.T + norm.bias.detach().numpy() - v @ h.mean(axis=0)
-    same(case.layers[: position + 2](case.inputs).detach().numpy(), folded, rtol=1e-12)
+    for position in case.pairs:
+        linear, norm = case.layers[position], case.layers[position + 1]
+        h = case.features(position).numpy()
+        cov = np.cov(h.T, bias=True).reshape(h.shape[1], -1)
+        v = effective_weights(linear.weight.detach().numpy(), norm.weight.detach().numpy(), cov, eps)
+        folded = h @ v.T + norm.bias.detach().numpy() - v @ h.mean(axis=0)
+        same(case.layers[: position + 2](case.inputs).detach().numpy(), folded, rtol=1e-12)
 
 
 def test_torch_running_variance_is_unbiased():

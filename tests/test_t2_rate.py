@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from convolutions import conv_net
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import LOSSES, PROPERTY, SEEDS, Rational, correlated, derivative, gammas, moments_of, net, root, same
@@ -70,42 +72,43 @@ def assert_l2(candidate, unit):
 
 @pytest.mark.parametrize("candidate", [exact_rate, rate], ids=["fractions", "bnlib"])
 def test_exact_gradient_carries_the_penalty(candidate):
-    for unit in UNITS:
+    for unit in each(UNITS):
         assert_gradient(candidate, unit)
 
 
 @pytest.mark.parametrize("candidate", [exact_l2_rate, l2_equivalent_rate], ids=["fractions", "bnlib"])
 def test_exact_l2_equivalent(candidate):
-    for unit in UNITS:
+    for unit in each(UNITS):
         assert_l2(candidate, unit)
 
 
 def test_exact_projections_agree():
     """alpha v and lambda Sigma v (eps = 0: v'Sigma v = gamma^2) have the same component along v."""
-    for unit in UNITS:
+    for unit in each(UNITS):
         multiplier, alpha = exact_rate(unit.v, unit.grad_v, unit.gamma), exact_l2_rate(unit.v, unit.grad_v)
         same(alpha * (unit.v @ unit.v), multiplier * unit.gamma**2)
         same(unit.v @ unit.cov @ unit.v + unit.eps * unit.gamma**2 / unit.s**2, unit.gamma**2)
 
 
-TORCH_CASES = list(itertools.product(range(6), (1e-30, 1e-5, 1e-2), LOSSES))
+TORCH_CASES = list(itertools.product((net, conv_net), range(6), (1e-30, 1e-5, 1e-2), LOSSES))
 
 
 def assert_measured(candidate, case):
     """`candidate(case)`: (lambda, alpha) of all units, against autograd and against the folded network."""
-    rates, l2_rates = candidate(case)
-    expected, expected_l2 = [], []
+    expected, sizes = [[], []], [[], []]
     for position in case.pairs:
         folded = case.folded(position)
         _, grad_gamma, _ = case.gradients(position)
         s_squared = folded["variance"] + case.layers[position + 1].eps
         multiplier = -grad_gamma / folded["gamma"]
-        same(rate(folded["v"], folded["grad_v"], folded["gamma"]), multiplier)
-        same(l2_equivalent_rate(folded["v"], folded["grad_v"]), multiplier * s_squared / (folded["w"] ** 2).sum(axis=1))
-        expected.append(multiplier)
-        expected_l2.append(l2_equivalent_rate(folded["v"], folded["grad_v"]))
-    same(rates, np.concatenate(expected))
-    same(l2_rates, np.concatenate(expected_l2))
+        alpha = multiplier * s_squared / (folded["w"] ** 2).sum(axis=1)
+        size, l2_size = folded["pull"] / folded["gamma"] ** 2, folded["pull"] / (folded["v"] ** 2).sum(axis=1)
+        same(rate(folded["v"], folded["grad_v"], folded["gamma"]), multiplier, scale=size)
+        same(l2_equivalent_rate(folded["v"], folded["grad_v"]), alpha, scale=l2_size)
+        for kept, each_unit in zip((*expected, *sizes), (multiplier, alpha, size, l2_size)):
+            kept.append(each_unit)
+    for found, exact, size in zip(candidate(case), expected, sizes):
+        same(found, np.concatenate(exact), scale=np.concatenate(size))
 
 
 def measured(case):
@@ -113,21 +116,21 @@ def measured(case):
     return report.rate, report.l2_rate
 
 
-@pytest.mark.parametrize("seed, eps, loss", TORCH_CASES)
-def test_torch_meter_against_autograd_and_folding(seed, eps, loss):
-    assert_measured(measured, net(seed, eps, loss))
+@pytest.mark.parametrize("build, seed, eps, loss", TORCH_CASES)
+def test_torch_meter_against_autograd_and_folding(build, seed, eps, loss):
+    assert_measured(measured, build(seed, eps, loss))
 
 
-@pytest.mark.parametrize("seed, eps, loss", TORCH_CASES)
-def test_torch_gradient_carries_the_penalty(seed, eps, loss):
-    case = net(seed, eps, loss)
+@pytest.mark.parametrize("build, seed, eps, loss", TORCH_CASES)
+def test_torch_gradient_carries_the_penalty(build, seed, eps, loss):
+    case = build(seed, eps, loss)
     for position in case.pairs:
         folded = case.folded(position)
         grad_w, _, _ = case.gradients(position)
         multiplier = rate(folded["v"], folded["grad_v"], folded["gamma"])
-        s = np.sqrt(folded["variance"] + eps)
+        ratio = (folded["gamma"] / np.sqrt(folded["variance"] + eps))[:, None]
         penalized = folded["grad_v"] + multiplier[:, None] * folded["v"] @ folded["cov"]
-        same((folded["gamma"] / s)[:, None] * penalized, grad_w)
+        same(ratio * penalized, grad_w, scale=np.abs(ratio * folded["grad_v"]).max(axis=1, keepdims=True))
         same(effective_weights(folded["w"], folded["gamma"], folded["cov"], eps), folded["v"], rtol=1e-12)
 
 

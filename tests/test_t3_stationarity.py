@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import (
@@ -70,12 +71,12 @@ def assert_multiplier(candidate, case):
 
 @pytest.mark.parametrize("candidate", [exact_rate, rate], ids=["fractions", "bnlib"])
 def test_exact_multiplier_and_shadow_price(candidate):
-    for case in CASES:
+    for case in each(CASES):
         assert_multiplier(candidate, case)
 
 
 def test_exact_stationary_on_the_ellipsoid_is_stationary_for_the_raw_weights():
-    for case in CASES:
+    for case in each(CASES):
         gradient = derivative(lambda w, case=case: case.normalized_loss(w, case.gamma), case.w)
         same(gradient, 0 * gradient)
         same(
@@ -87,7 +88,7 @@ def test_exact_stationary_on_the_ellipsoid_is_stationary_for_the_raw_weights():
 def test_exact_convex_and_nonnegative_rate_is_a_global_minimum_without_normalization():
     """Penalized loss at u less that at v is 1/2 (u - v)'(H + lambda Sigma)(u - v), for every u."""
     checked = 0
-    for seed, case in zip(SEEDS, CASES):
+    for seed, case in each(zip(SEEDS, CASES)):
         source = Rational(seed + 300)
         source.d = len(case.v)
         move = source.vector()
@@ -101,7 +102,7 @@ def test_exact_convex_and_nonnegative_rate_is_a_global_minimum_without_normaliza
 
 def test_exact_decay_on_gamma_is_the_rate():
     """Least squares: min J + (a/2) gamma^2 is least at gamma = R sigma_t / (1 + a), where lambda = a; a = 0: learned gamma."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case, source = ellipsoid(seed), Rational(seed)
         for a in (0, source.positive()):
             best = case.explained_std / (1 + a)

@@ -1,8 +1,11 @@
 """T4: least squares under batch normalization in closed form."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from instances import (
     PROPERTY,
@@ -57,13 +60,13 @@ def assert_stationary(candidate, case):
 
 @pytest.mark.parametrize("candidate", [ExactFit, bnlib_fit], ids=["fractions", "bnlib"])
 def test_exact_closed_form_is_stationary(candidate):
-    for case in CASES:
+    for case in each(CASES):
         assert_stationary(candidate, case)
 
 
 def test_exact_nothing_else_on_the_ellipsoid_is_better():
     """Cauchy-Schwarz in the Sigma inner product, as an identity: L(u) - min J = (1 + lambda)/2 (u - v)'Sigma(u - v)."""
-    for seed, case in zip(SEEDS, CASES):
+    for seed, case in each(zip(SEEDS, CASES)):
         fit, source = ExactFit(case), Rational(seed + 1000)
         source.d = len(case.cross)
         w = source.vector()
@@ -82,14 +85,15 @@ def test_exact_nothing_else_on_the_ellipsoid_is_better():
 
 
 def test_exact_sign_of_the_rate():
-    for case in CASES:
-        assert (ExactFit(case).rate > 0) == (case.gamma < case.explained_std)
-        assert (bnlib_fit(case).rate > 0) == (case.gamma < case.explained_std)
+    for case in each(CASES):
+        shrinks = Fraction(case.gamma < case.explained_std)
+        same(Fraction(ExactFit(case).rate > 0), shrinks)
+        same(Fraction(bool(bnlib_fit(case).rate > 0)), shrinks)
 
 
 def test_exact_eps_turns_the_constraint_into_an_inequality():
     """lambda = max(0, R sigma_t / gamma - 1), whatever the size of eps; inside, the fit is that of least squares."""
-    for case in CASES:
+    for case in each(CASES):
         fit = least_squares(case.moments, case.gamma, eps=0.5)
         same(fit.rate, max(0, case.explained_std / case.gamma - 1))
         same(fit.weights, solve(case.cov, case.cross) / max(1, case.explained_std / case.gamma))
@@ -99,7 +103,7 @@ def test_exact_eps_turns_the_constraint_into_an_inequality():
 
 def test_exact_from_rational_data():
     """From rows of numbers to R^2 sigma_t^2 (1 + lambda)^-2 = gamma^2, squares compared."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         rows = 4 + source.d
         X, t, gamma = source.matrix(rows), source.vector(rows), source.nonzero()

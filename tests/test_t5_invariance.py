@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import PROPERTY, SEEDS, Rational, derivative, moments_of, net, problems, root, same, solve
@@ -67,7 +68,7 @@ def assert_scales(candidate, case, power=2):
     ids=["fractions", "bnlib", "predictions"],
 )
 def test_exact_rate_and_predictions_are_affine_invariant(candidate):
-    for case in CASES:
+    for case in each(CASES):
         assert_invariant(candidate, case)
         assert_scales(candidate, case, power=0)
 
@@ -78,13 +79,13 @@ def test_exact_rate_and_predictions_are_affine_invariant(candidate):
     ids=["fractions", "bnlib"],
 )
 def test_exact_l2_rate_takes_the_square_of_the_scale(candidate):
-    for case in CASES:
+    for case in each(CASES):
         assert_scales(candidate, case)
 
 
 def test_exact_best_hand_tuned_rate_scales_alike():
     """The ridge fit at rate a^2 alpha on a x predicts what the one at alpha on x does: v becomes v / a."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         A = source.invertible()
         cov, cross, alpha, a = A @ A.T, source.vector(), source.positive(), source.nonzero()
@@ -94,7 +95,7 @@ def test_exact_best_hand_tuned_rate_scales_alike():
 
 def test_exact_weight_normalization_is_the_constraint_with_the_identity():
     """v = gamma w / |w|: the same formulas with Sigma replaced by I, and no data in them."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         w, gamma = source.of_rational_norm(), source.positive()
         v = gamma * w / root(w @ w)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import (
@@ -98,21 +99,21 @@ def assert_theorem(candidate, case, noise):
 
 @pytest.mark.parametrize("noise", [white, colored])
 def test_exact_noisy_closed_form(noise):
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case = NoisyCase(seed)
         assert_theorem(ExactFit, case, noise(case))
         assert_theorem(bnlib_with_noise, case, noise(case))
 
 
 def test_exact_noise_path():
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case = NoisyCase(seed)
         assert_theorem(bnlib_path, case, case.white)
 
 
 def test_exact_two_rates_as_an_identity():
     """(iii) for every v, not at the minimum alone: noisy loss + its penalty = clean loss + two penalties + const."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case, source = NoisyCase(seed), Rational(seed + 500)
         source.d = len(case.cross)
         v, multiplier, noise = source.vector(), source.number(), case.noise_cov
@@ -126,7 +127,7 @@ def test_exact_two_rates_as_an_identity():
 
 def test_exact_derivative_in_the_noise_variance():
     """(v) by dual numbers: 2 (1 + lambda) lambda' gamma^2 = d kappa^2 / d sigma^2 = -c'(Sigma + sigma^2 I)^-2 c."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case = NoisyCase(seed)
         fit = ExactFit(case, case.white)
         slope = derivative(case.kappa_squared, case.noise_var)
@@ -143,7 +144,7 @@ def test_exact_derivative_in_the_noise_variance():
 
 def test_exact_path_quantities():
     """(iv), (vii): shares, L2-equivalent rate and, where Sigma is diagonal, the Wiener factors."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case, source = NoisyCase(seed), Rational(seed)
         fit = ExactFit(case, case.white)
         path = noise_path(case.moments, -np.sqrt(float(fit.gamma_squared)), np.sqrt([float(case.noise_var)]))
@@ -168,7 +169,7 @@ def test_exact_path_quantities():
 
 def test_exact_limits():
     """(vi) as polynomials of 1/sigma^2: at sigma^2 = 1/h, kappa^2/h -> |c|^2 with slope -c'Sigma c."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case = NoisyCase(seed)
         eye = identity(len(case.cross))
         # kappa^2 sigma^2 = c'(Sigma/sigma^2 + I)^-1 c, a smooth function of 1/sigma^2 at 0

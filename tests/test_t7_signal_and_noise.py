@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import PROPERTY, SEEDS, Rational, same
@@ -59,13 +60,13 @@ def assert_split(candidate, unit):
 
 @pytest.mark.parametrize("candidate", [exact_split, signal_and_noise], ids=["fractions", "bnlib"])
 def test_exact_two_copies_give_the_law_of_total_variance(candidate):
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         assert_split(candidate, CorruptedUnit(seed))
 
 
 def test_exact_additive_noise_at_the_first_layer_is_that_of_t6():
     """signal = v'Sigma v, noise = v'N v."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         unit = CorruptedUnit(seed, linear=True)
         centred = unit.points - unit.points.sum(axis=0) / len(unit.points)
         cov = centred.T @ centred / len(centred)

@@ -6,9 +6,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from convolutions import conv_net
+from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Dual, Rational, correlated, derivative, net, root, same
+from instances import LOSSES, PROPERTY, SEEDS, Dual, Rational, correlated, derivative, net, root, same
 from torch import nn
 
 from bnlib.meter import measure
@@ -87,7 +89,7 @@ def replaced(array, k, value):
     return array
 
 
-NETWORKS = [ExactNetwork(seed) for seed in range(50)]
+NETWORKS = [ExactNetwork(seed) for seed in SEEDS]
 UNITS = [network.unit(layer, k) for network in NETWORKS for layer, k in ((0, 0), (0, 1), (1, 0))]
 ALIVE = [unit for unit in UNITS if unit["grad_gamma"] != 0 and unit["w"].any()]
 
@@ -105,13 +107,13 @@ def assert_depth(candidate, unit):
 @pytest.mark.parametrize("candidate", [exact_rate, rate], ids=["fractions", "bnlib"])
 def test_exact_rate_in_every_layer_of_a_deep_network(candidate):
     assert len(ALIVE) > 100
-    for unit in ALIVE:
+    for unit in each(ALIVE):
         assert_depth(candidate, unit)
 
 
 def test_exact_gauge():
     """w'grad_w J = (eps / (q + eps)) gamma dJ/dgamma."""
-    for unit in UNITS:
+    for unit in each(UNITS):
         expected = unit["eps"] / unit["s"] ** 2 * unit["gamma"] * unit["grad_gamma"]
         same(unit["w"] @ unit["grad_w"], expected)
 
@@ -135,14 +137,13 @@ def assert_decay(candidate, unit):
 
 @pytest.mark.parametrize("candidate", [exact_decay_rate, bnlib_decay_rate], ids=["fractions", "bnlib"])
 def test_exact_weight_decay_rate(candidate):
-    for unit in ALIVE:
+    for unit in each(ALIVE):
         assert_decay(candidate, unit)
 
 
 def test_exact_scale_of_a_layer_is_unseen_after_the_next():
     """sum_j gamma_j dJ/dgamma_j + beta_j dJ/dbeta_j = 0 where the next BN has eps = 0; an even loss needs no root there."""
-    for seed in SEEDS:
-        network = ExactNetwork(seed % 50)
+    for network in each(NETWORKS):
 
         def loss(parameters, network=network):
             k = network.hidden
@@ -153,51 +154,30 @@ def test_exact_scale_of_a_layer_is_unseen_after_the_next():
             return Fraction(1) * 0 if Dual.of(variance).value == 0 else (pairs * network.t[1:]).sum() / variance
 
         parameters = np.concatenate([network.gamma[0], network.beta[0]])
-        assert parameters @ derivative(loss, parameters) == 0
+        same(parameters @ derivative(loss, parameters), Fraction(0))
 
 
+def deep_net(seed, eps, loss):
+    return net(seed, eps, loss, depth=2 + seed % 4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("eps", [1e-30, 1e-5, 1e-2])
 @pytest.mark.parametrize("seed", range(6))
-def test_torch_depth_and_gauge(seed, eps):
-    case = net(seed, eps=eps, depth=3)
+@pytest.mark.parametrize("build", [deep_net, conv_net])
+def test_torch_depth_and_gauge(build, seed, eps, loss):
+    """In convolutions Sigma is the covariance of the patches, over images and positions."""
+    case = build(seed, eps, loss)
     for position in case.pairs:
         folded = case.folded(position)
         grad_w, grad_gamma, _ = case.gradients(position)
         multiplier = rate(folded["v"], folded["grad_v"], folded["gamma"])
-        same(multiplier, -grad_gamma / folded["gamma"])
-        gauge = (folded["w"] * grad_w).sum(axis=1)
+        same(multiplier, -grad_gamma / folded["gamma"], scale=folded["pull"] / folded["gamma"] ** 2)
+        ratio = (folded["gamma"] / np.sqrt(folded["variance"] + eps))[:, None]
+        penalized = folded["grad_v"] + multiplier[:, None] * folded["v"] @ folded["cov"]
+        same(ratio * penalized, grad_w, scale=np.abs(ratio * folded["grad_v"]).max(axis=1, keepdims=True))
         expected = eps / (folded["variance"] + eps) * folded["gamma"] * grad_gamma
-        assert np.abs(gauge - expected).max() < 1e-12 * np.abs(folded["v"] * folded["grad_v"]).sum(axis=1).max()
-
-
-@pytest.mark.parametrize("eps", [1e-30, 1e-5, 1e-2])
-@pytest.mark.parametrize("seed", range(5))
-def test_torch_convolution(seed, eps):
-    """Conv2d and BatchNorm2d: Sigma is the covariance of the patches, over batch and positions."""
-    torch.manual_seed(seed)
-    conv, norm = nn.Conv2d(2, 3, 3, padding=1, stride=2).double(), nn.BatchNorm2d(3, eps=eps).double()
-    nn.init.uniform_(norm.weight, 0.5, 2.0)
-    norm.weight.data[1] *= -1
-    head = nn.Sequential(
-        nn.ReLU(), nn.Flatten(), nn.Linear(27, 4), nn.BatchNorm1d(4, eps=eps), nn.Tanh(), nn.Linear(4, 3)
-    ).double()
-    x, labels = torch.randn(8, 2, 6, 6, dtype=torch.float64), torch.randint(3, (8,))
-    loss = nn.functional.cross_entropy(head(norm(conv(x))), labels)
-    grad_w, grad_gamma = (grad.reshape(3, -1) for grad in torch.autograd.grad(loss, [conv.weight, norm.weight]))
-
-    patches = nn.functional.unfold(x, 3, padding=1, stride=2)  # (8, 18, 9)
-    rows = patches.transpose(1, 2).reshape(-1, 18)
-    rows = rows - rows.mean(dim=0)
-    cov = rows.T @ rows / len(rows)
-    w, gamma = conv.weight.detach().reshape(3, -1), norm.weight.detach()
-    s = ((w @ cov * w).sum(dim=1) + eps).sqrt()
-    v = ((gamma / s)[:, None] * w).requires_grad_()
-    output = (rows @ v.T + norm.bias.detach()).reshape(8, 9, 3).transpose(1, 2).reshape(8, 3, 3, 3)
-    (grad_v,) = torch.autograd.grad(nn.functional.cross_entropy(head(output), labels), v)
-    multiplier = rate(v.detach().numpy(), grad_v.numpy(), gamma.numpy())
-    same(multiplier, (-grad_gamma[:, 0] / gamma).numpy())
-    penalized = grad_v + torch.from_numpy(multiplier)[:, None] * v.detach() @ cov
-    same(((gamma / s)[:, None] * penalized).numpy(), grad_w.numpy())
+        same((folded["w"] * grad_w).sum(axis=1), expected, rtol=1e-12, scale=folded["pull"])
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU])
