@@ -193,7 +193,7 @@ for claim, along, words in (
 # ## A network
 #
 # Now 100 hidden units and cross-entropy, $\gamma$ learned. All trainings have about the same number of
-# steps, so small sets are seen more often. The arms are those of {doc}`05_mnist`: BN without decay,
+# steps, so small sets are seen more often. The arms are those of {doc}`10_noise_sweep`: BN without decay,
 # nothing, and `weight_decay` from a grid of half decades.
 
 # %%
