@@ -275,16 +275,21 @@ claims.check(
     kind="empirical",
     relation="above",
 )
-claims.check(
-    "T9",
-    f"network trained with batches of {small}: mean rate in batches of {large} minus in its own",
-    measured=found["population_rate"][small] - found["own_rate"][small],
-    predicted=0.0,
-    kind="empirical",
-    relation="above",
-)
+for M in (small, batch_sizes[2]):
+    claims.check(
+        "T9",
+        f"network trained with batches of {M}: mean rate in batches of {large} minus in its own",
+        measured=found["population_rate"][M] - found["own_rate"][M],
+        predicted=0.0,
+        kind="empirical",
+        relation="above",
+    )
 
 # %% [markdown]
+# The second comparison can come out either way. In least squares a batch's scatter only asks for a
+# smaller $\gamma$. With cross-entropy on images that are nearly fitted it also turns clear answers
+# into unclear ones, and a larger $\gamma$ mends that.
+#
 # Two things spoil the first comparison, whichever way it came out. $\gamma$ starts at 1, and how
 # far it gets is also a matter of the number of steps and of their size. And behind a ReLU the
 # read-out can undo any change of $\gamma$: multiply $\gamma$ and $\beta$ of a unit by a factor,

@@ -219,7 +219,8 @@ for row, kind in zip(axes, kinds):
     for noise_std, style in zip(noise_stds, ("-", "--")):
         for ax, what in zip(row, (size, share_negative)):
             for values, name, color in zip(np.moveaxis(through(kind, noise_std, what), 2, 0), names_of(kind), colors):
-                plotting.band(ax, at, values, name if style == "-" else None, color, marker="")
+                label, values = name if style == "-" else None, np.maximum(values, 1e-12) if what is size else values
+                plotting.band(ax, at, values, label, color, marker="", geometric=what is size)
                 ax.lines[-1].set_linestyle(style)
         sizes = through(kind, noise_std, size).mean(axis=0)
         words.append(f"{kind}, noise {noise_std:g}, at the last look " + ", ".join(f"{v:.1e}" for v in sizes[-1]))
@@ -234,7 +235,7 @@ plotting.show(
     alt="Four panels, rates by layer against training step. Mean size of a rate, first to last layer with BN: "
     + "; ".join(words)
     + ". Beside it the share of units with a negative rate.",
-    caption=f"Rates by layer from the first step to the last, both axes of the left panels logarithmic. Solid: clean digits;"
+    caption=f"Rates by layer from the first step to the last, both axes of the left panels logarithmic, means geometric. Solid: clean digits;"
     f" dashed: noise_std {noise_stds[-1]:g}. Right: how many units BN pushes out instead of holding in. Bands: 95 % interval.",
     source=where,
 )
