@@ -160,10 +160,10 @@ plotting.show(
 )
 
 # %% [markdown]
-# Four statements about the rate, each for learned and for fixed $\gamma$. P4a:
+# Three statements about the rate, each for learned and for fixed $\gamma$. P4a:
 # more noise, a higher rate. P4e: the ranks agree, level by level (a best decay
 # that is the same everywhere counts as 0). P4b: the size is right, to half a
-# decade on average. And, from the table above, how far off it is, with its sign.
+# decade on average. First, how far off it is, with its sign.
 
 # %%
 statements = comparison.statements(found, "MNIST")
@@ -201,7 +201,7 @@ for statement in statements:
 
 # %% [markdown]
 # The *regret* is what is lost against the best `weight_decay` of the same seed and
-# level. Below zero, no search through this grid would have done better than not tuning at all.
+# level. Below zero, the search lost to not tuning at all.
 
 # %% tags=["hide-input"]
 untuned = list(comparison.UNTUNED)
@@ -277,7 +277,7 @@ for statement in statements:
 #
 # The variance of a unit is signal plus noise ({prf:ref}`thm-split`). The share of signal
 # says whether a unit looks where digits differ or where only the noise does. A decay that is large
-# enough removes the directions that carry noise alone. Does BN? P4h compares it, at the
+# enough shrinks the directions that carry noise alone. Does BN? P4h compares it, at the
 # highest level, with the network that nothing regularizes.
 
 # %% tags=["hide-input"]
@@ -371,7 +371,7 @@ print(comparison.answer(statements, "MNIST"))
 #   all arms share one learning rate. A small regret does not show that the *rate* was right.
 # - Training ends after a fixed number of epochs, not at rest. With learned $\gamma$ the rate would
 #   fall to zero at rest ({prf:ref}`thm-stationary`): what is measured is the rate of a network on its way.
-# - The rank correlation is over a handful of noise levels, and all of them are one kind of change of
-#   the data.
+# - The rank correlation is over a handful of noise levels, all of them one kind of change of the data.
+#   The grid has half decades: where the best rate moves by less, it seems to stand still.
 # - The best `weight_decay` comes from a grid of half decades and one validation split; intervals are
 #   over seeds, not over data sets.
