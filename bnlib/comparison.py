@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def floor(self):
-        """Where rates that are 0, negative or too small for the grid are put on a log axis: half a decade below it."""
+        """Half a decade below the grid, where a log axis has the rates that are 0, negative or too small for it."""
         return min(DECAYS) / np.sqrt(10)
 
     def on_log_axis(self, rates):

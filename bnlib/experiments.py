@@ -75,7 +75,7 @@ class Conditions:
 
     @property
     def pixel_noise_std(self):
-        """Standard deviation of the noise on every pixel before scaling: a number, or an array (784,)."""
+        """Standard deviation of the noise on every pixel before scaling, a number or an array (784,)."""
         if self.noisy_side == "both":
             return self.noise_std
         return np.tile(np.where(np.arange(SIDE) < SIDE // 2, self.noise_std, 0.0), SIDE)
@@ -160,10 +160,9 @@ def sweep(arms, conditions, schedule, seeds, executor=None, store=None, root=Non
     for condition, seed, arm in wanted:
         if (condition, seed, arm) not in rows:
             groups.setdefault((condition, seed), []).append(arm)
-    with (
-        _executor_or_pool(executor, len(groups)) as pool,
-        tqdm(total=len(wanted), initial=len(rows), desc="sweep", unit="network") as bar,
-    ):
+    # a pool that outlives the call: the next sweep finds its processes warm and their data loaded
+    pool = executor or loky.get_reusable_executor(os.cpu_count() or 1, timeout=60)
+    with tqdm(total=len(wanted), initial=len(rows), desc="sweep", unit="network") as bar:
         futures = {
             pool.submit(run_group, group_arms, *group, schedule, root): group for group, group_arms in groups.items()
         }
@@ -177,6 +176,8 @@ def sweep(arms, conditions, schedule, seeds, executor=None, store=None, root=Non
         except BaseException:
             for future in futures:
                 future.cancel()
+            if executor is None:
+                pool.shutdown(kill_workers=True)
             raise
     return pd.DataFrame([rows[cell] for cell in wanted])
 
@@ -295,20 +296,6 @@ def _one_thread():
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _executor_or_pool(executor, groups):
-    if executor is not None:
-        yield executor
-        return
-    pool = loky.ProcessPoolExecutor(max(1, min(os.cpu_count() or 1, groups)))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(kill_workers=True)
-        raise
-    pool.shutdown()
 
 
 class _Store:

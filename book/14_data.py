@@ -36,7 +36,6 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from loky import get_reusable_executor
 from scipy.stats import rankdata
 
 from bnlib import claims, data, plotting, theory, training
@@ -212,10 +211,9 @@ for size in train_sizes:
     )
 
 # %% tags=["remove-stderr"]
-pool = get_reusable_executor()  # the same processes for all sizes
 runs = pd.concat(
     [
-        sweep(arms, [c for c in conditions if c.train_size == size], schedule(size), seeds, pool)
+        sweep(arms, [c for c in conditions if c.train_size == size], schedule(size), seeds)
         for size in train_sizes
     ],
     ignore_index=True,

@@ -33,8 +33,6 @@ step_factors = [0.003, 0.01, 0.03]  # learning rates tried, in units of sqrt(M)
 imitated = [4, 16]  # batch sizes M that large batches and a decay on gamma should imitate
 
 # %%
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pandas as pd
 import torch
@@ -156,20 +154,15 @@ def schedule_of(M, factor):
     return training.Schedule(epochs=epochs, batch_size=M, learning_rate=factor * M**0.5)
 
 
-with ThreadPoolExecutor(1) as executor:
-    tried = pd.concat(
-        [
-            experiments.sweep(
-                [training.Arm("batch")],
-                [condition],
-                schedule_of(M, factor),
-                seeds[:1],
-                executor=executor,
-            ).assign(factor=factor)
-            for M in batch_sizes
-            for factor in step_factors
-        ]
-    )
+tried = pd.concat(
+    [
+        experiments.sweep(
+            [training.Arm("batch")], [condition], schedule_of(M, factor), seeds[:1]
+        ).assign(factor=factor)
+        for M in batch_sizes
+        for factor in step_factors
+    ]
+)
 losses = tried.pivot(index="batch_size", columns="factor", values="validation_loss")
 chosen = losses.idxmin(axis=1)
 print(losses.round(3).to_string())
