@@ -114,29 +114,49 @@ def test_exact_from_rational_data():
         same((1 + least_squares(moments, gamma).rate) ** 2, explained / gamma**2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("gamma", [0.3, -0.3, 4.0])
-def test_torch_layer_trained_to_stationarity(seed, gamma):
-    """A torch BatchNorm1d unit, minimized over its raw weights, ends at the closed form."""
-    rng = np.random.default_rng(seed)
-    X = correlated(rng, 40, 3)
-    t = X @ rng.standard_normal(3) + rng.standard_normal(40)
-    moments = Moments.from_data(X, t)
-    fit = least_squares(moments, gamma)
-    norm = torch.nn.BatchNorm1d(1, eps=1e-30).double()
-    norm.weight.data.fill_(gamma)
-    inputs, target = torch.from_numpy(X), torch.from_numpy(t)
-    w = torch.from_numpy(np.sign(gamma) * moments.cross.copy()).requires_grad_()
-    beta = target.mean()
+class TorchUnit:
+    """A torch BatchNorm1d unit on a random number of rows and inputs, its raw weights minimized over to rest."""
 
-    def loss():
-        return (norm((inputs @ w)[:, None])[:, 0] + beta - target).square().mean() / 2
+    def __init__(self, seed, ratio, eps):
+        rng = np.random.default_rng(seed)
+        d = 1 + seed % 5
+        X = correlated(rng, int(rng.integers(20, 80)), d)
+        t = X @ rng.standard_normal(d) + rng.standard_normal(len(X))
+        self.moments = Moments.from_data(X, t)
+        self.gamma = ratio * float(np.sqrt(self.moments.r_squared * self.moments.target_var))
+        self.norm = torch.nn.BatchNorm1d(1, eps=eps).double()
+        self.norm.weight.data.fill_(self.gamma)
+        self.inputs, self.target = torch.from_numpy(X), torch.from_numpy(t)
+        # from the half space of the minimum: the other one holds the maximum
+        w = torch.from_numpy(np.sign(ratio) * self.moments.cross + 0.1 * rng.standard_normal(d)).requires_grad_()
+        assert settle_directions(w, [], lambda: self.loss(w), 1e-11) < 1e-11
+        self.v = effective_weights(w.detach().numpy(), self.gamma, self.moments.cov, eps)
+        self.minimum = self.loss(w).item()
 
-    assert settle_directions(w, [], loss, 1e-11) < 1e-11
-    v = effective_weights(w.detach().numpy(), gamma, moments.cov)
-    same(v, fit.weights)
-    same(loss().item(), fit.loss, rtol=1e-12)
-    same(rate(v, moments.cov @ v - moments.cross, gamma), fit.rate)
+    def loss(self, w):
+        output = self.norm((self.inputs @ w)[:, None])[:, 0]
+        return (output + self.target.mean() - self.target).square().mean() / 2
+
+
+@pytest.mark.parametrize("ratio", [0.3, -0.3, 4.0])
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_layer_trained_to_stationarity(seed, ratio):
+    unit = TorchUnit(seed, ratio, eps=1e-30)
+    fit = least_squares(unit.moments, unit.gamma)
+    same(unit.v, fit.weights)
+    same(unit.minimum, fit.loss, rtol=1e-12)
+    same(rate(unit.v, unit.moments.cov @ unit.v - unit.moments.cross, unit.gamma), fit.rate)
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1.0])
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_layer_with_eps_rests_inside(seed, eps):
+    """gamma above R sigma_t: with eps > 0 the free fit lies inside the ellipsoid, and the rate is 0."""
+    unit = TorchUnit(seed, ratio=-2.0, eps=eps)
+    fit = least_squares(unit.moments, unit.gamma, eps)
+    assert fit.rate == 0
+    same(unit.v, fit.weights)
+    same(unit.minimum, fit.loss, rtol=1e-12)
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-3])

@@ -6,7 +6,7 @@ import torch
 from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, derivative, moments_of, net, problems, root, same, solve
+from instances import LOSSES, PROPERTY, SEEDS, Rational, derivative, moments_of, net, problems, root, same, solve
 from sklearn.linear_model import Ridge
 from torch import nn
 
@@ -105,11 +105,12 @@ def test_exact_weight_normalization_is_the_constraint_with_the_identity():
         same(gamma / root(w @ w) * (grad_v - (v @ grad_v) / gamma**2 * v), grad_w)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("eps", [1e-30, 1e-2])
 @pytest.mark.parametrize("seed", range(10))
-def test_torch_rates_of_the_first_layer_under_an_affine_map(seed, eps):
+def test_torch_rates_of_the_first_layer_under_an_affine_map(seed, eps, loss):
     rng = np.random.default_rng(seed)
-    case = net(seed, eps=eps)
+    case = net(seed, eps, loss)
     before = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
     output = case.layers(case.inputs).detach()
     d = case.inputs.shape[1]
@@ -122,9 +123,11 @@ def test_torch_rates_of_the_first_layer_under_an_affine_map(seed, eps):
     same(after.rate, before.rate, rtol=1e-9)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("scale", [0.1, 3.0])
-def test_torch_l2_rate_of_the_first_layer_scales(scale):
-    case = net(1, eps=1e-30)
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_torch_l2_rate_of_the_first_layer_scales(seed, scale, loss):
+    case = net(seed, 1e-30, loss)
     before = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
     case.layers[0].weight.data /= scale
     after = measure(case.layers, [(scale * case.inputs, case.labels)], case.loss_fn)

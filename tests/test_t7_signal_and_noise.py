@@ -9,7 +9,7 @@ import torch
 from counting import each
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, same
+from instances import PROPERTY, SEEDS, Rational, net, same
 
 from bnlib.moments import Moments
 from bnlib.theory import noise_path, signal_and_noise
@@ -75,25 +75,24 @@ def test_exact_additive_noise_at_the_first_layer_is_that_of_t6():
         same(noise, unit.v @ unit.B @ unit.B.T @ unit.v)
 
 
-def deep_network(seed, dropout=False):
-    torch.manual_seed(seed)
-    layers = [torch.nn.Linear(3, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU()]
-    layers += [torch.nn.Dropout(0.3)] if dropout else []
-    layers += [torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.Tanh(), torch.nn.Linear(5, 4)]
-    network = torch.nn.Sequential(*layers).double()
-    network(torch.randn(200, 3).double())  # running statistics that are not the initial ones
-    return network.eval()
+def deep_network(seed):
+    """A random network in evaluation mode, with running statistics that are not the initial ones, and rows for it."""
+    case = net(seed, depth=1 + seed % 4)
+    case.layers(case.inputs)
+    return case.layers.eval(), case.inputs.numpy()[:12]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(20))
 def test_torch_deep_network_on_every_pair_of_copies(seed):
-    """Behind two layers, with noise that takes eight values: all 64 pairs of copies, no sampling."""
-    rng = np.random.default_rng(seed)
-    x, B = rng.standard_normal((20, 3)), rng.standard_normal((3, 3))
-    corrupted = x[:, None] + np.array(list(itertools.product((-1, 1), repeat=3))) @ B.T  # (20, 8, 3)
+    """Behind any number of layers, with noise that takes few values: all pairs of copies, no sampling."""
+    layers, x = deep_network(seed)
+    signs = np.array(list(itertools.product((-1, 1), repeat=min(3, x.shape[1]))))
+    B = np.random.default_rng(seed).standard_normal((x.shape[1], signs.shape[1]))
+    corrupted = x[:, None] + signs @ B.T  # (12, draws, d)
     with torch.no_grad():
-        z = deep_network(seed)(torch.from_numpy(corrupted.reshape(-1, 3))).numpy().reshape(20, 8, 4)
-    first, second = np.repeat(z, 8, axis=1).reshape(-1, 4), np.tile(z, (1, 8, 1)).reshape(-1, 4)
+        z = layers(torch.from_numpy(corrupted.reshape(-1, x.shape[1]))).numpy().reshape(len(x), len(signs), -1)
+    first = np.repeat(z, len(signs), axis=1).reshape(-1, z.shape[2])
+    second = np.tile(z, (1, len(signs), 1)).reshape(-1, z.shape[2])
     signal, noise = signal_and_noise(first, second)
     same(signal, z.mean(axis=1).var(axis=0), rtol=1e-12)
     same(noise, z.var(axis=1).mean(axis=0), rtol=1e-12)
@@ -101,9 +100,11 @@ def test_torch_deep_network_on_every_pair_of_copies(seed):
 
 def test_torch_dropout_and_gaussian_noise_by_sampling():
     """Two copies against forty: both estimate the same split, within 4 standard errors."""
-    network = deep_network(0, dropout=True)
+    torch.manual_seed(0)
+    layers, rows = deep_network(1)
+    network = torch.nn.Sequential(*layers[:3], torch.nn.Dropout(0.3), *layers[3:]).eval()
     network[3].train()
-    x = torch.randn(1000, 3, dtype=torch.float64)
+    x = torch.randn(1000, rows.shape[1], dtype=torch.float64)
 
     def copy():
         with torch.no_grad():

@@ -137,6 +137,24 @@ def test_property_factor_is_the_mean_of_scipys_chi(M):
     same(minibatch_factor(M), chi(M - 1).mean() / np.sqrt(M), rtol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_torch_expected_loss_over_every_batch(seed):
+    """E J = const - gamma slope E s + gamma^2 / 2, by torch's BatchNorm1d on every batch of a finite law, a channel each."""
+    rng = np.random.default_rng(seed)
+    M, slope, gamma, beta = 2 + seed % 3, rng.normal(), rng.choice([-1, 1]) * rng.uniform(0.2, 2.0), rng.normal()
+    z, noise = rng.standard_normal(3), rng.uniform(0.1, 1.0)
+    rows = np.array([(x, slope * x + e) for x in z for e in (-noise, noise)])  # E[t|z] is linear in z
+    batches = rows[np.array(list(itertools.product(range(len(rows)), repeat=M))).T]  # (M, batches, 2)
+    batches = batches[:, np.ptp(batches[..., 0], axis=0) > 0]  # of one value only, a batch has nothing to normalize
+    norm = nn.BatchNorm1d(batches.shape[1], eps=1e-30).double()
+    norm.weight.data.fill_(gamma)
+    norm.bias.data.fill_(beta)
+    inputs, target = torch.from_numpy(batches[..., 0]), torch.from_numpy(batches[..., 1])
+    loss = (norm(inputs) - target).square().mean().item() / 2
+    constant = ((batches[..., 1] - beta) ** 2).mean() / 2
+    same(loss, constant - gamma * slope * batches[..., 0].std(axis=0).mean() + gamma**2 / 2, rtol=1e-12)
+
+
 def correlation_of_batches(M, batches, correlation=1.0, seed=0):
     """torch's BatchNorm1d on `batches` Gaussian batches of M at once, a channel each: mean of (normalized z) t."""
     generator = torch.Generator().manual_seed(seed)
