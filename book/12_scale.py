@@ -108,7 +108,8 @@ left.legend()
 found = np.array([[best[seed, a] for a in scales] for seed in seeds])
 set_by_bn = np.array([[bn_rates[seed, a].mean() for a in scales] for seed in seeds])
 plotting.band(right, scales, 10**found, "best by hand", plotting.COLORS["l2"], marker="s", geometric=True)
-plotting.band(right, scales, set_by_bn, "set by BN", plotting.COLORS["batch"], geometric=True)
+if (set_by_bn > 0).all():  # a γ that is too large makes it negative
+    plotting.band(right, scales, set_by_bn, "set by BN", plotting.COLORS["batch"], geometric=True)
 middle = 10 ** found.mean(axis=0)[scales.index(1.0)]
 right.plot(scales, middle * np.square(scales), "--", color=plotting.COLORS["theory"], label="slope 2", lw=1)
 right.set(xscale="log", yscale="log", xlabel="a, factor on the inputs", ylabel="α", xticks=scales)
@@ -213,9 +214,9 @@ claims.check(
 # `weight_decay` in half decades *and* three learning rates, a factor of 3 apart, around a middle
 # that moves with the scale as above. Without that the BN-free models would not have a fair
 # chance: at a large scale they diverge, at a small one they hardly learn. The lowest validation
-# loss decides; runs that diverged are dropped. The read-out is trained for longer, since after a
-# few epochs it is stopping early that regularizes it, not the decay. The BN network has no decay
-# and one learning rate, the same at all scales.
+# loss decides; runs that diverged are dropped. The read-out is trained for longer, so that
+# stopping early does not do the work of the decay. The BN network has no decay and one learning
+# rate, the same at all scales.
 
 # %%
 conditions = {a: experiments.Conditions(dataset, train_size, noise_std=noise_std, input_scale=a) for a in scales}
@@ -433,7 +434,8 @@ print("BN minus no BN, all retuned, mean over scales:", claims.as_text(ahead.mea
 #   $a^2$.
 # - For a read-out without BN the best rate moves by the same $a^2$, exactly at the optimum.
 # - With decay on all $L$ layers of a ReLU network it is $a^{2/L}$ instead. The learning rate has
-#   to move as well, which in practice is the first thing that goes wrong.
+#   to move too, as $a^{-2/L}$; and where the start does not move, the exponent found by training
+#   can be another.
 #
 # ## Where it stops
 #
