@@ -166,16 +166,21 @@ def sweep(arms, conditions, schedule, seeds, executor=None, store=None, root=Non
         futures = {
             pool.submit(run_group, group_arms, *group, schedule, root): group for group, group_arms in groups.items()
         }
+
+        def keep(future):
+            group = futures[future]
+            for arm, row in zip(groups[group], future.result()):
+                rows[*group, arm] = row
+                kept.put(keys[*group, arm], row)
+            bar.update(len(groups[group]))
+
         try:
             for future in as_completed(futures):
-                group = futures[future]
-                for arm, row in zip(groups[group], future.result()):
-                    rows[*group, arm] = row
-                    kept.put(keys[*group, arm], row)
-                bar.update(len(groups[group]))
+                keep(future)
         except BaseException:
             for future in futures:
-                future.cancel()
+                if not future.cancel() and future.done() and future.exception() is None:
+                    keep(future)
             if executor is None:
                 pool.shutdown(kill_workers=True)
             raise
