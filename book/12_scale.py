@@ -32,9 +32,6 @@ epochs = 5  # passes over the training digits, network; the read-out has three t
 gamma = 0.2  # fixed scale of the exact BN read-out
 
 # %%
-import os
-
-import loky
 import numpy as np
 import pandas as pd
 import torch
@@ -231,21 +228,19 @@ def schedule(layers, learning_rate, epochs):
 
 
 # %% tags=["remove-stderr"]
-processes = loky.get_reusable_executor(max_workers=os.cpu_count())  # one pool for all searches
 with_bn = experiments.sweep(
-    [training.Arm("batch")], list(conditions.values()), schedule((hidden,), 0.1, epochs), seeds, processes
+    [training.Arm("batch")], list(conditions.values()), schedule((hidden,), 0.1, epochs), seeds
 )
 searched = {
     L: pd.concat(
         experiments.sweep(
-            free, [conditions[a]], schedule(layers, middle * third * a ** (-2 / L), passes), seeds, processes
+            free, [conditions[a]], schedule(layers, middle * third * a ** (-2 / L), passes), seeds
         ).assign(third=third)
         for a in scales
         for third in (1 / 3, 1.0, 3.0)
     ).reset_index(drop=True)
     for L, (layers, middle, passes) in models_searched.items()
 }
-processes.shutdown()
 
 # %% [markdown]
 # For each seed and scale: the best run, and the best decay between the grid's points, where the
