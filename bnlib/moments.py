@@ -17,8 +17,8 @@ class Moments:
     mean : ndarray, shape (d,)
         mu = E x.
     cov : ndarray, shape (d, d)
-        Sigma = Cov x, symmetric and positive semidefinite. Singular is normal input; an eigenvalue below
-        d * machine epsilon of the largest counts as 0, so inputs of very different size want one unit.
+        Sigma = Cov x, symmetric and positive semidefinite. Singular is normal input; an eigenvalue not
+        above d * machine epsilon of the largest counts as 0, so inputs of very different size want one unit.
     cross : ndarray, shape (d,) or (d, k)
         c = Cov(x, t), a column for each of k targets.
     target_var : float or ndarray, shape (k,)
@@ -229,7 +229,7 @@ def semidefinite_spectrum(name, matrix):
     Returns
     -------
     s : ndarray, shape (d,)
-        Eigenvalues, ascending; those below ``d * machine epsilon * s_max`` are set to 0.
+        Eigenvalues, ascending; those not above ``d * machine epsilon * s_max`` are set to 0.
     U : ndarray, shape (d, d)
         Eigenvectors as columns.
 

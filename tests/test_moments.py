@@ -143,6 +143,10 @@ def test_spectrum_is_computed_once():
 
 
 def test_semidefinite_spectrum_of_nothing_and_of_zeros():
+    assert semidefinite_spectrum("cov", np.zeros((0, 0)))[0].size == 0
+    at_the_threshold = 2 * np.finfo(float).eps
+    assert semidefinite_spectrum("cov", np.diag([at_the_threshold, 1.0]))[0].tolist() == [0.0, 1.0]
+    assert semidefinite_spectrum("cov", np.diag([1.1 * at_the_threshold, 1.0]))[0][0] > 0
     s, U = semidefinite_spectrum("cov", np.zeros((3, 3)))
     assert (s == 0).all()
     same(U @ U.T, np.eye(3))

@@ -223,6 +223,7 @@ def test_property_path_is_solve_at_each_level(case, gamma, sigma):
     scale = np.sqrt(case.s.max())
     stds = scale * np.array([sigma, 0.0, 1.0])
     path = noise_path(moments, gamma, stds)
+    assert (path.noise_stds == stds).all()
     for i, std in enumerate(stds):
         fit = least_squares(moments.with_noise(noise_std=std), gamma)
         same(1 + path.rate[i], 1 + fit.rate, case.tolerance)

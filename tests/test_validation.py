@@ -41,7 +41,7 @@ CASES = {
     "choice": (lambda: choice("name", "a", ("b", "c")), "name = 'a' is unknown; it must be one of 'b', 'c'"),
     "least_squares: gamma, of another shape": (
         lambda: theory.least_squares(GOOD, [0.1, 0.2]),
-        r"gamma has shape \(2,\); it must be one number",
+        r"gamma has shape \(2,\); it must be one number$",
     ),
     "rate: gamma, of another shape": (
         lambda: theory.rate([1.0, 2.0], [1.0, 1.0], [1.0, 2.0]),
@@ -66,6 +66,11 @@ CASES = {
         lambda: Moments([0, 0], EYE, [1.0], 1.0),
         r"cross has shape \(1,\); its first dimension must be 2",
     ),
+    "Moments: NaN in cross": (lambda: Moments([0.0], [[1.0]], [[0.5, NAN]], [1.0, 1.0]), "^cross has 1 non-finite"),
+    "Moments: target_var, of several": (
+        lambda: Moments([0, 0], EYE, EYE, 1.0),
+        r"target_var has shape \(\); with cross of shape \(2, 2\) it must have shape \(2,\)$",
+    ),
     "Moments: target_var": (lambda: Moments([0, 0], EYE, [0, 0], [1.0]), r"target_var has shape \(1,\); .* shape \(\)"),
     "Moments: negative": (lambda: Moments([0, 0], EYE, [0, 0], -1.0), "target_var = -1 is negative"),
     "Moments: indefinite": (
@@ -81,7 +86,15 @@ CASES = {
     "from_data: X": (lambda: Moments.from_data([1.0, 2.0], [1.0, 2.0]), r"X has shape \(2,\); it must be \(n, d\)"),
     "from_data: length": (lambda: Moments.from_data(EYE, [1.0]), r"t has shape \(1,\); .* must be \(2,\) or \(2, k\)"),
     "from_data: scalar": (lambda: Moments.from_data(EYE, 1.0), r"t has shape \(\); .* must be \(2,\)"),
-    "from_data: empty": (lambda: Moments.from_data(np.empty((0, 2)), []), "X has no rows; moments need at least one"),
+    "from_data: empty": (lambda: Moments.from_data(np.empty((0, 2)), []), "^X has no rows; moments need at least one$"),
+    "from_data: NaN in every chunk": (
+        lambda: Moments.from_data([[NAN]], [1.0]),
+        r"^X has 1 non-finite .* index \(0, 0\)",
+    ),
+    "from_data: NaN in several targets": (
+        lambda: Moments.from_data(EYE, [[1.0, 2.0], [NAN, 3.0]]),
+        r"^t has 1 non-finite .* index \(1, 0\)",
+    ),
     "from_data: NaN in X": (
         lambda: Moments.from_data([[1.0], [NAN]], [1, 2], 1),
         r"X has 1 non-finite .* index \(1, 0\)",
@@ -126,6 +139,7 @@ CASES = {
     ),
     "rate: gamma": (lambda: theory.rate([1.0], [1.0], 0.0), "gamma = 0 switches the unit off"),
     "rate: NaN": (lambda: theory.rate([1.0], [NAN], 1.0), "grad_v has 1 non-finite"),
+    "rate: NaN in v": (lambda: theory.rate([NAN], [1.0], 1.0), "^v has 1 non-finite"),
     "l2_equivalent_rate: v": (
         lambda: theory.l2_equivalent_rate([0.0], [1.0]),
         "v = 0 has no direction .* must be nonzero",
@@ -150,6 +164,7 @@ CASES = {
     "signal_and_noise: shapes": (lambda: theory.signal_and_noise([1, 2], [1]), r"second has shape \(1,\); .* \(2,\)"),
     "signal_and_noise: empty": (lambda: theory.signal_and_noise([], []), "at least one row"),
     "signal_and_noise: NaN": (lambda: theory.signal_and_noise([1.0], [NAN]), "second has 1 non-finite"),
+    "signal_and_noise: NaN first": (lambda: theory.signal_and_noise([NAN], [1.0]), "^first has 1 non-finite"),
     "weight_decay_rate: eps": (
         lambda: theory.weight_decay_rate(0.1, 1, 1, 1, 0.0),
         "eps = 0.0 leaves no stationary point .* positive",
@@ -168,6 +183,7 @@ CASES = {
         lambda: theory.minibatch_factor([4, 1]),
         "batch_size = 1 has no variance; it must be at least 2",
     ),
+    "minibatch_factor: NaN": (lambda: theory.minibatch_factor(NAN), "^batch_size has 1 non-finite"),
     "minibatch_decay: batch_size": (lambda: theory.minibatch_decay(1, 0.0), "batch_size = 1 has no variance"),
     "minibatch_decay: kurtosis": (
         lambda: theory.minibatch_decay(4, -2.1),
