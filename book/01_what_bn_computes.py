@@ -40,6 +40,7 @@ from bnlib.theory import effective_weights
 # ## Five lines
 #
 # A unit with raw weights $w$ sees inputs $x$ and forms the pre-activation $z = w'x$.
+# (A prime transposes; [notation](notation.md) lists all symbols.)
 # Over a batch of $M$ rows $z$ has a mean and a variance. BN subtracts the one, divides by the root of the other,
 # and puts $\gamma$ and $\beta$ in their place:
 #
@@ -319,5 +320,5 @@ plotting.show(
 # - Training and evaluation agree only as far as the running statistics agree with the batch's.
 #   For small batches they do not, and [mini-batches](09_minibatches.py) have a chapter of their own.
 # - Most theorems take one unit and fix everything else. [Depth](08_depth.py) shows that nothing is lost by that.
-# - The book treats `BatchNorm1d` after `Linear`. The algebra of a convolution is the same with patches as inputs;
-#   it is not measured here.
+# - The first chapters treat `BatchNorm1d` after `Linear`. The algebra of a convolution is the same with patches as
+#   inputs: [depth](08_depth.py) checks it, and [layers](16_layers.py) measures it.

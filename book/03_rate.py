@@ -465,6 +465,9 @@ claims.check(
 # $\square$
 # :::
 #
+# So $1 + \lambda$ is the factor by which BN divides the fit: at $\lambda = 1$ the weights are half those of least
+# squares without BN, at $\lambda = 0$ they are the same.
+#
 # Walk on the ellipse yourself, for least squares with two inputs. Away from BN's minimizer the two arrows do not
 # cancel, and the rate is that of {prf:ref}`thm-rate`. At it they do, and the rate is $R\sigma_t/\gamma - 1$.
 #

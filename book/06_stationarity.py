@@ -544,6 +544,8 @@ claims.check(
 # %% [markdown]
 # So weight decay on $\gamma$, which many recipes switch off, is a rate in its own
 # right, and the only one that is the same for every unit. It acts on $v^\top\Sigma v$, not on $|v|^2$.
+# In PyTorch you have it without asking: `weight_decay` acts on all parameters that an optimizer gets, $\gamma$ and
+# $\beta$ included, unless they are put into a group of their own.
 #
 # ## With ε > 0 the constraint is an inequality
 #

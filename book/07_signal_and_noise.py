@@ -175,6 +175,9 @@ plotting.show(
 # put into evaluation mode here. Scaling a unit changes
 # neither share, so BN's own $\gamma$ does not enter the shares.
 #
+# For a network of your own: put it into evaluation mode, pass the same inputs through it twice, corrupted afresh,
+# and give the two arrays of a layer's outputs to `bnlib.theory.signal_and_noise`.
+#
 # **Check it in five lines.** Three inputs, four corruptions, a ReLU: few enough to
 # list every pair of copies, in fractions. Change any number.
 
