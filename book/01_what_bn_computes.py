@@ -40,7 +40,7 @@ from bnlib.theory import effective_weights
 # ## Five lines
 #
 # A unit with raw weights $w$ sees inputs $x$ and forms the pre-activation $z = w'x$.
-# (A prime transposes; [notation](notation.md) lists all symbols.)
+# (A prime transposes; {doc}`notation` lists all symbols.)
 # Over a batch of $M$ rows $z$ has a mean and a variance. BN subtracts the one, divides by the root of the other,
 # and puts $\gamma$ and $\beta$ in their place:
 #
