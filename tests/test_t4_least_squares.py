@@ -248,6 +248,16 @@ def test_property_direction_is_that_of_scikit_learn(n, d):
     assert abs(fit.weights[2]) < 1e-15  # the constant column
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_property_directions_that_do_not_vary_get_nothing_that_memory_held(seed):
+    """Where Sigma is zero nothing is divided; an array that was not filled would show the NaN freed just before."""
+    moments = problem(seed, "singular").moments
+    least_squares(moments, 0.5)  # what is cached is not computed again
+    freed = [np.full(len(moments.mean), np.nan) for _ in range(50)]
+    del freed
+    assert np.isfinite(least_squares(moments, 0.5).weights).all()
+
+
 def break_rate(change):
     def apply(fit, case):
         fit.rate = change(case.explained_std, case.gamma)
