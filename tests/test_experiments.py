@@ -169,7 +169,7 @@ def test_a_row_is_train_evaluate_and_measure(frame):
         assert list(zip(rows[f"{part}_accuracy"], rows[f"{part}_loss"])) == found
     found = evaluate(trained, inputs["train"][used], labels, 1.0, seed)
     assert list(zip(rows.train_accuracy, rows.train_loss)) == found
-    drawn = batches(inputs["train"][used], labels, 32, 1, [seed, 3], 1.0)
+    drawn = batches(inputs["train"][used], labels, 32, experiments.RATE_BATCHES // 5, [seed, 3], 1.0)
     first = measure(trained[0], drawn, nn.functional.cross_entropy).by_layer().iloc[0]
     assert tuple(rows.iloc[0][["rate", "l2_rate"]]) == (first["rate"], first["l2_rate"])
     gamma = trained[0][1].weight.detach().double()
