@@ -144,6 +144,7 @@ def test_spectrum_is_computed_once():
 
 def test_semidefinite_spectrum_of_nothing_and_of_zeros():
     assert semidefinite_spectrum("cov", np.zeros((0, 0)))[0].size == 0
+    assert Moments([], np.zeros((0, 0)), [], 1.0).r_squared == 0
     at_the_threshold = 2 * np.finfo(float).eps
     assert semidefinite_spectrum("cov", np.diag([at_the_threshold, 1.0]))[0].tolist() == [0.0, 1.0]
     assert semidefinite_spectrum("cov", np.diag([1.1 * at_the_threshold, 1.0]))[0][0] > 0

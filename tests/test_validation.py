@@ -79,7 +79,11 @@ CASES = {
     ),
     "Moments: dead input": (
         lambda: Moments([0, 0], np.diag([1, 0]), [0.5, 0.5], 1.0).spectrum,
-        "cross has a part of size 0.5 .* cov is zero",
+        "cross has a part of size 0.5 .* cov is zero; an input that does not vary cannot covary with the target$",
+    ),
+    "Moments: dead input, of small ones": (
+        lambda: Moments([0, 0], np.diag([1e-12, 0]), [5e-7, 1e-9], 1.0).spectrum,
+        "cross has a part of size 1e-09",
     ),
     "Moments: R^2": (lambda: IMPOSSIBLE.r_squared, r"R\^2 = 2; .* at most 1"),
     "spectrum": (lambda: semidefinite_spectrum("noise_cov", np.diag([-1.0, 2.0])), "noise_cov has the eigenvalue -1"),
