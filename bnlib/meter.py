@@ -90,7 +90,8 @@ def measure(model, batches, loss_fn):
         Its parameters, gradients, running statistics, modes and the random state are left as found.
     batches : iterable of (inputs, targets)
         The rates are averaged over the batches, weighted by their lengths: use the batch size of
-        training, since the rate depends on it (T9).
+        training, since the rate depends on it (T9), and many batches, since a rate is a small mean of
+        scattered gradients. Two halves of them, measured apart, tell how much is chance.
     loss_fn : callable
         ``loss_fn(model(inputs), targets)``, a scalar averaged over the batch.
 

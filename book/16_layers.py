@@ -30,8 +30,8 @@ conv_images = 2048  # images that the convolutional network is trained on
 conv_epochs = 3  # passes over them: a step costs ten times as much
 conv_learning_rate = 0.02  # smaller, since its read-out sees many large features
 noise_stds = [0.0, 1.0]  # of the Gaussian noise, in standard deviations of the pixels
-looks = 9  # at each training, on a logarithmic scale
-looked_at = 4  # batches of 128 that every look measures
+looks = 8  # at each training, on a logarithmic scale
+looked_at = 60  # batches of 128 that every look measures, half and half; a fifth for convolutions
 
 # %%
 import copy
@@ -53,8 +53,10 @@ cross_entropy = nn.functional.cross_entropy
 
 # %% [markdown]
 # Each training is looked at on one fixed set of batches, noise included, that is the same at every
-# look. The meter gives the rates of all units. One batch more, in float64, is for the identities:
-# torch's own gradients on one side, what {prf:ref}`thm-depth` makes of them on the other.
+# look. The meter reads the rates of all units twice, from halves that share no batch: a rate is a
+# small mean of scattered gradients, and what the two readings do not agree on is chance. One batch
+# more, in float64, is for the identities: torch's own gradients on one side, what
+# {prf:ref}`thm-depth` makes of them on the other.
 
 
 # %%
@@ -92,17 +94,17 @@ def identities(model, x, target):
     }
 
 
-def watched(model, images, targets, schedule, seed, noise_std):
-    """Train; return the steps looked at, a report for each, and both sides of the identities."""
+def watched(model, images, targets, schedule, seed, noise_std, number):
+    """Train; return the steps looked at, two reports for each, and both sides of the identities."""
     steps = schedule.steps(len(images))
     at = np.unique(np.geomspace(1, steps + 1, looks).round().astype(int)) - 1
-    drawn = training.batches(images, targets, schedule.batch_size, 1, [seed, 3], noise_std)
-    fixed = [batch for batch, _ in zip(drawn, range(looked_at))]
+    drawn = training.batches(images, targets, schedule.batch_size, number, [seed, 3], noise_std)
+    fixed = [batch for batch, _ in zip(drawn, range(number))]
     reports, sides = [], []
 
     def observe(step, model):
         if step in at:
-            reports.append(meter.measure(model, fixed, cross_entropy))
+            reports.append([meter.measure(model, fixed[half::2], cross_entropy) for half in (0, 1)])
             sides.append(identities(model, fixed[0][0].double(), fixed[0][1]))
 
     training.train_alone(model, images, targets, schedule, seed, noise_std=noise_std, observe=observe)
@@ -115,19 +117,21 @@ kinds = {
         lambda seed: models.network((784, *hidden, 10), seed=seed),
         slice(None),
         training.Schedule(epochs=epochs),
+        looked_at,
     ),
     "convolutional": (
         lambda seed: models.convolutional(channels, seed=seed),
         slice(conv_images),
         training.Schedule(epochs=conv_epochs, learning_rate=conv_learning_rate),
+        looked_at // 5,
     ),
 }
 histories = {}
 for seed in tqdm(seeds, desc="trainings", unit="seed"):
-    for kind, (make, part, schedule) in kinds.items():
+    for kind, (make, part, schedule, number) in kinds.items():
         for noise_std in noise_stds:
             histories[kind, noise_std, seed] = watched(
-                make(seed), inputs[part], labels[part], schedule, seed, noise_std
+                make(seed), inputs[part], labels[part], schedule, seed, noise_std, number
             )
 
 # %% [markdown]
@@ -172,17 +176,25 @@ for kind in kinds:
 #
 # Most layers feed another BN layer. At the start, where every $\beta$ is zero, the balance forces
 # their rates to cancel: some units are held in, others are pushed out. So look at signs and sizes
-# apart. The size of a layer is the mean of $|\lambda|$ over its units.
+# apart. The size of a layer is the root mean square of its units' rates. As the mean of squares we
+# take that of the *products* of the two readings, from which chance drops out: squares of a
+# scattered reading would be too large, the more so the noisier the input.
 
 
 # %%
+def both_readings(first, second):
+    """The frame of a report, its rates averaged over both readings, and the products of the two."""
+    frame, other = first.to_frame(), second.to_frame()
+    return frame.assign(rate=(frame.rate + other.rate) / 2, product=frame.rate * other.rate)
+
+
 def through(kind, noise_std, what):
     """`what` of each layer at each look, (seeds, looks, layers)."""
     return np.array(
         [
             [
-                [what(units) for _, units in report.to_frame().groupby("layer", sort=False)]
-                for report in histories[kind, noise_std, seed][1]
+                [what(units) for _, units in both_readings(*reports).groupby("layer", sort=False)]
+                for reports in histories[kind, noise_std, seed][1]
             ]
             for seed in seeds
         ]
@@ -190,7 +202,11 @@ def through(kind, noise_std, what):
 
 
 def size(units):
-    return units.rate.abs().mean()
+    """Root mean square of the rates; where the two readings do not agree at all, `nothing`."""
+    return max(units["product"].mean(), nothing**2) ** 0.5
+
+
+nothing = 1e-6  # far below every rate that can be told from zero here
 
 
 def share_negative(units):
@@ -219,12 +235,12 @@ for row, kind in zip(axes, kinds):
     for noise_std, style in zip(noise_stds, ("-", "--")):
         for ax, what in zip(row, (size, share_negative)):
             for values, name, color in zip(np.moveaxis(through(kind, noise_std, what), 2, 0), names_of(kind), colors):
-                label, values = name if style == "-" else None, np.maximum(values, 1e-12) if what is size else values
+                label = name if style == "-" else None
                 plotting.band(ax, at, values, label, color, marker="", geometric=what is size)
                 ax.lines[-1].set_linestyle(style)
         sizes = through(kind, noise_std, size).mean(axis=0)
         words.append(f"{kind}, noise {noise_std:g}, at the last look " + ", ".join(f"{v:.1e}" for v in sizes[-1]))
-    row[0].set(xscale="log", yscale="log", title=f"{kind}: mean |λ|")
+    row[0].set(xscale="log", yscale="log", title=f"{kind}: size of λ")
     row[1].set(ylim=(0, 1), title="share of units with λ < 0")
     row[1].axhline(0.5, color=plotting.COLORS["none"], linewidth=1)
     row[0].legend(fontsize=9)
@@ -232,7 +248,7 @@ for ax in axes[-1]:
     ax.set_xlabel("step, counted from 1")
 plotting.show(
     fig,
-    alt="Four panels, rates by layer against training step. Mean size of a rate, first to last layer with BN: "
+    alt="Four panels, rates by layer against training step. Size of the rates, first to last layer with BN: "
     + "; ".join(words)
     + ". Beside it the share of units with a negative rate.",
     caption=f"Rates by layer from the first step to the last, both axes of the left panels logarithmic, means geometric. Solid: clean digits;"
@@ -252,12 +268,12 @@ def last(kind, noise_std, what):
 
 
 def last_l2_rate(kind, noise_std):
-    return np.array([histories[kind, noise_std, seed][1][-1].by_layer()["l2_rate"] for seed in seeds])
+    last_readings = [histories[kind, noise_std, seed][1][-1] for seed in seeds]
+    return np.array([np.mean([one.by_layer()["l2_rate"] for one in both], axis=0) for both in last_readings])
 
 
 def decades(above, below):
-    """log10 of a ratio of sizes; a layer that died, with rates of exactly zero, counts as 1e-12."""
-    return np.log10(np.maximum(above, 1e-12) / np.maximum(below, 1e-12))
+    return np.log10(above / below)
 
 
 # %% tags=["hide-input"]
@@ -267,7 +283,7 @@ for kind in kinds:
         for layer, name in enumerate(names_of(kind)):
             entries[f"{name}, noise {noise_std:g}"] = {
                 "mean λ": claims.as_text(last(kind, noise_std, lambda units: units.rate.mean())[:, layer], "{:+.1e}"),
-                "mean |λ|": claims.as_text(last(kind, noise_std, size)[:, layer], "{:.1e}"),
+                "size of λ": claims.as_text(last(kind, noise_std, size)[:, layer], "{:.1e}"),
                 "α of the layer": claims.as_text(last_l2_rate(kind, noise_std)[:, layer], "{:+.1e}"),
                 "λ < 0": claims.as_text(last(kind, noise_std, share_negative)[:, layer], "{:.0%}"),
             }
@@ -287,7 +303,7 @@ for kind in kinds:
         for layer, place in ((0, "first"), (-1, "last")):
             claims.check(
                 "T8",
-                f"{kind}, {place} layer with BN, noise_std {noise_std:g}: log10 of mean |rate| at the last step"
+                f"{kind}, {place} layer with BN, noise_std {noise_std:g}: log10 of the size of rates at the last step"
                 " over that at the first",
                 measured=decades(sizes[:, -1, layer], sizes[:, 0, layer]),
                 predicted=0.0,
@@ -307,7 +323,7 @@ for kind in kinds:
         sizes = last(kind, noise_std, size)
         claims.check(
             "T8",
-            f"{kind}, noise_std {noise_std:g}, last step: log10 of mean |rate| in the last layer with BN over the first",
+            f"{kind}, noise_std {noise_std:g}, last step: log10 of the size of rates in the last layer with BN over the first",
             measured=decades(sizes[:, -1], sizes[:, 0]),
             predicted=0.0,
             kind="empirical",
@@ -316,7 +332,7 @@ for kind in kinds:
     for layer, place in ((0, "first"), (-1, "last")):
         claims.check(
             "T8",
-            f"{kind}, {place} layer with BN, last step: log10 of mean |rate| with noise_std {noisy:g} over that on"
+            f"{kind}, {place} layer with BN, last step: log10 of the size of rates with noise_std {noisy:g} over that on"
             " clean digits",
             measured=decades(last(kind, noisy, size)[:, layer], last(kind, clean, size)[:, layer]),
             predicted=0.0,
@@ -347,7 +363,8 @@ for kind in kinds:
 # Between BN layers the rates, weighted with $\gamma^2$, add up to
 # $\sum_j\beta_j\,\partial J/\partial\beta_j$ and nothing else. Here is how much of the sum of
 # sizes survives as a mean, at the first look and at the last: 1 would mean that all units have one
-# sign, 0 that they cancel.
+# sign, 0 that they cancel. (Where rates are lost in chance, so are the sizes that they are held
+# against: this share is a lower bound.)
 
 
 # %%
@@ -370,6 +387,8 @@ for kind in kinds:
 #   convolutional, at every look and in every layer with BN, max-pooling between them or not.
 # - In a layer that feeds another one with BN, the mean rate says next to nothing at first: its
 #   units cancel. Signs and sizes have to be read apart.
+# - A rate is a small mean of scattered gradients. Two readings that share no batch tell how much of it is
+#   rate and how much is chance; from few batches, the more so under noise, it is mostly chance.
 # - Whether sizes fall through training, rise with depth or with noise is an empirical matter: the
 #   rows above say what came out, for each network by itself.
 #
