@@ -34,7 +34,7 @@ epochs = 12  # of every training
 import numpy as np
 import pandas as pd
 
-from bnlib import claims, comparison, data, plotting, theory, training
+from bnlib import claims, comparison, data, display, plotting, theory, training
 from bnlib.experiments import Conditions, sweep
 
 # %% [markdown]
@@ -84,6 +84,7 @@ ends = np.isin(best, (comparison.DECAYS[0], comparison.DECAYS[-1])).sum()
 print(f"{len(runs)} networks; {runs.test_loss.isna().sum()} diverged")
 print(f"of {best.size} searches, {(best == 0).to_numpy().sum()} found no decay best,")
 print(f"and {ends} ended at an end of the grid")
+display.offer(runs, "noise_sweep.csv", "a trained network a row")
 
 # %% [markdown]
 # ## The main result

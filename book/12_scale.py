@@ -38,7 +38,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import nn
 
-from bnlib import claims, data, experiments, plotting, theory, training
+from bnlib import claims, data, display, experiments, plotting, theory, training
 
 digits = data.load(dataset)
 inputs = training.standardize(digits)  # pixels of mean 0 and variance 1
@@ -241,6 +241,7 @@ searched = {
     ).reset_index(drop=True)
     for L, (layers, middle, passes) in models_searched.items()
 }
+display.offer(pd.concat([with_bn, *searched.values()]), "scale_sweeps.csv", "a trained network a row")
 
 # %% [markdown]
 # For each seed and scale: the best run, and the best decay between the grid's points, where the

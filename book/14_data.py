@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from bnlib import claims, data, plotting, theory, training
+from bnlib import claims, data, display, plotting, theory, training
 from bnlib.experiments import Conditions, best_decays, sweep
 
 digits = data.load(dataset)
@@ -230,6 +230,7 @@ positive = both.bn > 0
 print(f"BN's L2-equivalent rate is positive in {positive.sum()} of {len(both)} networks")
 print(f"largest decay of the grid is the best in {(both.best == decays[-1]).sum()} of {len(both)}")
 print(f"no decay is the best in {(both.best == 0).sum()} of {len(both)}")
+display.offer(runs, "data_sweep.csv", "a trained network a row")
 
 # %% tags=["hide-input"]
 where = f"{drawn}; 784-100-10, about {steps:,} steps"

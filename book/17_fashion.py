@@ -31,7 +31,7 @@ epochs = 12  # of every training
 
 # %%
 from bnlib import claims, comparison, data, plotting, training
-from bnlib.display import show
+from bnlib.display import offer, show
 from bnlib.experiments import Conditions, sweep
 
 # %% [markdown]
@@ -56,6 +56,7 @@ if there:
     schedule = training.Schedule(hidden=tuple(hidden), epochs=epochs)
     conditions = [Conditions(dataset, train_size, noise_std=noise_std) for noise_std in noise_stds]
     runs = sweep(comparison.arms(), conditions, schedule, seeds)
+    offer(runs, "fashion_sweep.csv", "a trained network a row")
 
 # %% [markdown]
 # ## The main result, once more
