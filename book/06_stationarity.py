@@ -34,9 +34,10 @@ steps = 800  # of gradient descent, for the picture of training
 eps_large = 0.5  # BN's eps where it is meant to be seen, in units of variance
 
 # %%
+from fractions import Fraction
+
 import numpy as np
 import torch
-from fractions import Fraction
 from scipy.optimize import brentq
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -102,7 +103,7 @@ for ax, gamma in zip(axes, (0.7, 1.7)):
         (-gradient, "l2", 0.8, "−∇L"),
     ):
         tip = v + length * vector / np.linalg.norm(vector)
-        ax.annotate("", tip, v, arrowprops=dict(arrowstyle="->", color=plotting.COLORS[key], lw=2.2))
+        ax.annotate("", tip, v, arrowprops={"arrowstyle": "->", "color": plotting.COLORS[key], "lw": 2.2})
         ax.annotate(name, tip, xytext=(7, -4), textcoords="offset points", color=plotting.COLORS[key])
     ax.plot(*v, "o", color=plotting.COLORS["batch"], markersize=7)
     ax.set_title(f"γ = {gamma}:  λ = {shown[-1]:.2f}".replace("-", "−"))

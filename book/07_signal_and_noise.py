@@ -32,10 +32,10 @@ copies = 40  # of each image, where two copies are checked against many
 
 # %%
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import torch
-from fractions import Fraction
 from torch import nn
 
 from bnlib import claims, data, plotting, theory, training

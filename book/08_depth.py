@@ -31,7 +31,7 @@ steps = 300  # of plain gradient descent, for the same picture
 
 # %%
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -374,7 +374,7 @@ layers = [
     [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b, eps=eps), nn.Tanh()]
     for a, b in pairwise((6, 5, 4, 3))
 ]
-small = nn.Sequential(*sum(layers, [])[:-1]).double()
+small = nn.Sequential(*chain.from_iterable(layers))[:-1].double()
 raw = [layer.weight for layer in small if isinstance(layer, nn.Linear)]
 bns = [layer for layer in small if isinstance(layer, nn.BatchNorm1d)]
 

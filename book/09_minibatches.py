@@ -30,11 +30,11 @@ components = 10  # principal components of the digits used as inputs
 steps = 2000  # of stochastic gradient descent
 
 # %%
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import torch
-from fractions import Fraction
 from scipy import integrate, stats
 from torch import nn
 
@@ -171,7 +171,7 @@ moments = theory.Moments(
 )
 M = np.array([2, 3, 4, 8, 32, 256])
 by_quadrature = [
-    integrate.quad(lambda s: s * stats.chi.pdf(s, m - 1), 0, np.inf)[0]
+    integrate.quad(lambda s, m: s * stats.chi.pdf(s, m - 1), 0, np.inf, args=(m,))[0]
     / np.sqrt(m)
     for m in M
 ]
