@@ -14,6 +14,7 @@ book: $(ENV)/complete  ## execute the chapters that changed, build the site, say
 	$(RUN) -m publish book --profile $(PROFILE)
 
 test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
+	$(ENV)/bin/ruff check --quiet .
 	$(RUN) -m pytest
 
 bench: $(ENV)/complete  ## how fast, as ratios within one run
