@@ -62,6 +62,8 @@ class Comparison:
         Mean share of signal in the variance of the first layer's units, in percent.
     rates : dict of str to pandas.DataFrame
         L2-equivalent rates that batch normalization sets, as measured: a rate can be negative.
+    reading_errors : dict of str to pandas.DataFrame
+        Standard errors of these readings: how much of a rate is chance of the batches that it was read from.
     best_decay : pandas.DataFrame
         The `weight_decay` of lowest validation loss; 0 where none was best.
     moved : dict of str to ndarray, shape (seeds, levels, levels)
@@ -73,6 +75,7 @@ class Comparison:
     loss: dict
     signal_share: dict
     rates: dict
+    reading_errors: dict
     best_decay: pd.DataFrame
     moved: dict
 
@@ -165,6 +168,7 @@ def compare(runs):
         loss={name: experiments.by_seed(rows, "test_loss") for name, rows in ways.items()},
         signal_share={name: experiments.by_seed(rows, "signal_share") for name, rows in ways.items()},
         rates={name: experiments.by_seed(ways[name], "l2_rate") for name in (BN, BN_FIXED)},
+        reading_errors={name: experiments.by_seed(ways[name], "l2_rate_error") for name in (BN, BN_FIXED)},
         best_decay=best_decay,
         moved=moved,
     )
@@ -355,6 +359,8 @@ def rates_table(found):
         rows[f"rate of {name}"] = [
             claims.as_text(rates[level], "{:.1e}", geometric=bool((rates[level] > 0).all())) for level in found.levels
         ]
+        errors = found.reading_errors[name]
+        rows[f"standard error of a reading, {name}"] = [f"{errors[level].mean():.1e}" for level in found.levels]
     best = found.on_log_axis(found.best_decay)
     rows["best weight_decay"] = [claims.as_text(best[level], "{:.1e}", geometric=True) for level in found.levels]
     rows["best for some seed"] = [

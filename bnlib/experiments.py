@@ -9,6 +9,7 @@ from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import loky
@@ -22,9 +23,9 @@ from bnlib import data, meter, models, moments, stack, training
 from bnlib.data import SIDE
 from bnlib.validation import choice, nonnegative
 
-# of training, from which batch normalization's rate is read. A rate is a small mean of widely scattered
-# gradients: in deep noise (noise_std 3) this many leave a standard error of about a sixth of the rate
-RATE_BATCHES = 500
+# of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients. How far
+# the blocks differ tells how much of the reading is chance
+RATE_BLOCKS, RATE_BLOCK = 5, 100
 PARTS = {"train": 10_000, "validation": None, "test": None}  # how many rows are looked at; None: all
 
 
@@ -137,7 +138,8 @@ def sweep(arms, conditions, schedule, seeds, executor=None, store=None, root=Non
         which identifies library and versions; accuracy and loss on ``train`` (of full sets 10,000 rows),
         ``validation`` and ``test``; ``signal_share``, the mean over the units of the first layer of the signal's
         share in the variance (T6); and, for batch normalization, the first layer's ``rate`` and ``l2_rate``
-        (`bnlib.meter.Report.by_layer`) and ``learned_gamma``, the root mean square of gamma.
+        (`bnlib.meter.Report.by_layer`), ``l2_rate_error``, the standard error of that reading, and
+        ``learned_gamma``, the root mean square of gamma.
 
     Raises
     ------
@@ -257,18 +259,25 @@ def run_group(arms, condition, seed, schedule, root=None):
                 row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
         for row, arm, model in zip(rows, arms, trained):
             row |= {"signal_share": _signal_share(model, prepared.cov, condition.pixel_noise_std)}
-            row |= {"rate": np.nan, "l2_rate": np.nan, "learned_gamma": np.nan}
+            row |= dict.fromkeys(("rate", "l2_rate", "l2_rate_error", "learned_gamma"), np.nan)
             if arm.normalization == "batch":
-                # as in training, on noise that training has not seen
-                passes = -(-RATE_BATCHES // (len(inputs) // schedule.batch_size))
-                drawn = training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
-                some = (batch for batch, _ in zip(drawn, range(RATE_BATCHES)))
-                report = meter.measure(model, some, nn.functional.cross_entropy)
-                first = report.by_layer().iloc[0]
-                gammas = report.gamma[np.equal(report.layer, first.layer)]
-                row |= {"rate": float(first.rate), "l2_rate": float(first.l2_rate)}
-                row |= {"learned_gamma": float(np.sqrt(np.mean(gammas**2)))}
+                row |= _reading(model, inputs, labels, schedule, seed, noise_std)
     return rows
+
+
+def _reading(model, inputs, labels, schedule, seed, noise_std):
+    """What the meter says of the first layer, on batches as in training and noise that training has not seen."""
+    passes = -(-RATE_BLOCKS * RATE_BLOCK // (len(inputs) // schedule.batch_size))
+    drawn = training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
+    reports = [meter.measure(model, islice(drawn, RATE_BLOCK), nn.functional.cross_entropy) for _ in range(RATE_BLOCKS)]
+    blocks = pd.DataFrame([report.by_layer().iloc[0] for report in reports])
+    gammas = reports[0].gamma[np.equal(reports[0].layer, blocks.layer.iloc[0])]
+    return {
+        "rate": float(blocks.rate.mean()),
+        "l2_rate": float(blocks.l2_rate.mean()),
+        "l2_rate_error": float(blocks.l2_rate.sem()),
+        "learned_gamma": float(np.sqrt(np.mean(gammas**2))),
+    }
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def execute(chapter, parameters, target, progress=False):
                 language="python",
                 cwd=ROOT,
                 progress_bar={"desc": chapter.name} if progress else False,
-                # the kernel warns at every start that its sockets are local
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                # the kernel warns at every start that its sockets are local, and of the interrupt that ends it
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             _keep(partial, failed)

@@ -24,7 +24,10 @@ def made_by_hand(rate=lambda level, arm: BEST_AT[level] * 2, seeds=(0, 1)):
                 row = {"seed": seed, "noise_std": level, "normalization": arm.normalization, "gamma": arm.gamma}
                 row |= {"weight_decay": arm.weight_decay, "test_accuracy": (90 - away) / 100, "test_loss": 0.1 * away}
                 row |= {"validation_loss": 0.1 * away, "signal_share": 0.5 + 0.1 * (arm.normalization == "batch")}
-                rows.append(row | {"l2_rate": rate(level, arm) if arm.normalization == "batch" else np.nan})
+                rows.append(
+                    row
+                    | {"l2_rate": rate(level, arm) if arm.normalization == "batch" else np.nan, "l2_rate_error": 0.1}
+                )
     return pd.DataFrame(rows).astype({"gamma": float})
 
 

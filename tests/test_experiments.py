@@ -169,9 +169,12 @@ def test_a_row_is_train_evaluate_and_measure(frame):
         assert list(zip(rows[f"{part}_accuracy"], rows[f"{part}_loss"])) == found
     found = evaluate(trained, inputs["train"][used], labels, 1.0, seed)
     assert list(zip(rows.train_accuracy, rows.train_loss)) == found
-    drawn = batches(inputs["train"][used], labels, 32, experiments.RATE_BATCHES // 5, [seed, 3], 1.0)
-    first = measure(trained[0], drawn, nn.functional.cross_entropy).by_layer().iloc[0]
-    assert tuple(rows.iloc[0][["rate", "l2_rate"]]) == (first["rate"], first["l2_rate"])
+    drawn = list(batches(inputs["train"][used], labels, 32, 100, [seed, 3], 1.0))
+    blocks = [measure(trained[0], drawn[k : k + 100], nn.functional.cross_entropy) for k in range(0, 500, 100)]
+    blocks = pd.concat([report.by_layer().iloc[[0]] for report in blocks])
+    for name in ("rate", "l2_rate"):
+        assert rows.iloc[0][name] == pytest.approx(blocks[name].mean(), rel=1e-12)
+    assert rows.iloc[0]["l2_rate_error"] == pytest.approx(blocks.l2_rate.sem(), rel=1e-9)
     gamma = trained[0][1].weight.detach().double()
     assert rows.iloc[0]["learned_gamma"] == pytest.approx(float(gamma.square().mean().sqrt()), rel=1e-12)
     assert rows.iloc[1]["learned_gamma"] == 1
