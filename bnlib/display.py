@@ -32,6 +32,21 @@ def show(html, text, **mime):
     display(bundle, raw=True)
 
 
+def sentence(text):
+    """Show computed words as a paragraph of the page, not as a line of output.
+
+    Parameters
+    ----------
+    text : str
+
+    Examples
+    --------
+    >>> sentence("It does.")
+    It does.
+    """
+    show(f"<blockquote><p>{markup.escape(text)}</p></blockquote>", text)
+
+
 def offer(frame, name, words):
     """Offer a table as a CSV file that is part of the page, for programs and for whoever wants to look closer.
 

@@ -28,7 +28,7 @@ dataset = "mnist-5k"  # or "mnist", "fashion-mnist": see bnlib.data.load
 seeds = [0, 1, 2]  # repetitions behind every interval
 noise_stds = [0.0, 0.5, 1.0, 2.0, 3.0]  # in pixels' standard deviations
 hidden = [100]  # units of the hidden layers
-epochs = 12  # of every training
+epochs = 10  # of every training
 
 # %%
 import numpy as np
@@ -95,12 +95,14 @@ display.offer(runs, "noise_sweep.csv", "a trained network a row")
 
 # %% tags=["hide-input"]
 fig, alt = comparison.figure(found)
+statements = comparison.statements(found, "MNIST")
 plotting.show(
     fig,
     alt=alt,
     caption="Noisy digits. Left: untuned BN against no regularization, weight normalization "
     "and the best weight_decay of a search. Right: the L2-equivalent rate that BN set by "
-    "itself, and the best weight_decay. Means (of logarithms for rates) with 95 % intervals.",
+    "itself, and the best weight_decay. Means (of logarithms for rates) with 95 % intervals. "
+    + comparison.answer(statements, "MNIST"),
     source=source,
     name="main-result",
 )
@@ -167,7 +169,6 @@ plotting.show(
 # decade on average. First, how far off it is, with its sign.
 
 # %%
-statements = comparison.statements(found, "MNIST")
 for name, rates in found.rates.items():
     decades = np.log10(found.on_log_axis(rates) / searched)
     in_words = ", ".join(f"{level:g}: {claims.as_text(decades[level], '{:+.2f}')}" for level in found.levels)
@@ -352,7 +353,7 @@ plotting.show(
 # is put together from the verdicts above and from nothing else.
 
 # %%
-print(comparison.answer(statements, "MNIST"))
+display.sentence(comparison.answer(statements, "MNIST"))
 
 # %% [markdown]
 # ## What we learned

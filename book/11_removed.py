@@ -33,7 +33,7 @@ noise_std = 2.0  # of the noise on each component, drawn once a seed
 gamma = 1.0  # fixed scale of every normalized unit that BN is removed from
 gammas = [0.5, 1.0, 2.0, 3.0, 4.0, 6.0]  # the same, where it is varied
 units = 16  # in the hidden layer of the small network
-steps = 1500  # of gradient descent after BN is gone, small network
+steps = 1000  # of gradient descent after BN is gone, small network
 
 # %%
 from copy import deepcopy
@@ -60,7 +60,7 @@ seeds_shown = f"seeds {', '.join(map(str, seeds))}"
 # and the covariance $\Sigma$ of what enters the layer.
 
 
-# %%
+# %% tags=["hide-input"]
 def visit_units(model, images):
     """For each normalized layer: what enters it, the Linear, the BN, what leaves."""
     signals = [torch.from_numpy(images.astype(np.float64))]
@@ -199,7 +199,7 @@ for n in layers:
 # digits and noise.
 
 
-# %%
+# %% tags=["hide-input"]
 def draw(seed, rows, directions, std):
     """Principal components of some digits with noise, the labels, Sigma."""
     rng = np.random.default_rng([seed, 11])
@@ -288,7 +288,7 @@ plotting.show(
     source=f"{digits.title}, {len(labels):,} training digits, {components} components, noise {noise_std:g}, {seeds_shown}",
 )
 
-# %%
+# %% tags=["hide-input"]
 claims.check(
     "T3",
     "Softmax on noisy digits: smallest of the ten rates of BN at rest",
@@ -359,7 +359,7 @@ plotting.table(
 # to sit on a kink, where there is no gradient to vanish.
 
 
-# %%
+# %% tags=["hide-input"]
 def at_rest(seed):
     """The small network with BN at rest, and the same with BN folded away."""
     x, labels, sigma = draw(seed, 300, 20, 1.0)

@@ -53,7 +53,7 @@ seeds_shown = f"seeds {', '.join(map(str, seeds))}"
 # search around the best of it. Every scale is solved by itself.
 
 
-# %%
+# %% tags=["hide-input"]
 def read_out(seed, a):
     """Moments of some digits times a, and the validation error of any fit."""
     rng = np.random.default_rng([seed, 12])
@@ -123,7 +123,7 @@ plotting.show(
     source=f"{digits.title}, {len(moments.mean)} pixels with noise {noise_std:g}, {read_out_rows:,} training digits, {seeds_shown}",
 )
 
-# %%
+# %% tags=["hide-input"]
 claims.check(
     "T5",
     "Ridge read-out of digits, every seed: slope of the log of the best rate against the log of the input scale",
@@ -167,7 +167,7 @@ claims.check(
 # the data.
 
 
-# %%
+# %% tags=["hide-input"]
 def bias_free(a):
     """A ReLU network with two layers of weights, each divided by the root of a."""
     torch.manual_seed(seeds[0])
@@ -248,7 +248,7 @@ display.offer(pd.concat([with_bn, *searched.values()]), "scale_sweeps.csv", "a t
 # parabola through the best and its two neighbours is lowest.
 
 
-# %%
+# %% tags=["hide-input"]
 def at_scale(rows, values):
     return experiments.by_seed(rows, values, "input_scale")[scales]
 
@@ -313,7 +313,7 @@ plotting.show(
     source=source,
 )
 
-# %%
+# %% tags=["hide-input"]
 for L, name in ((1, "softmax read-out"), (2, "one hidden layer")):
     claims.check(
         "T5",
@@ -386,7 +386,7 @@ plotting.show(
     source=source,
 )
 
-# %%
+# %% tags=["hide-input"]
 away = [a for a in scales if a != 1]
 bn_loss = at_scale(with_bn, "test_loss")
 change = bn_accuracy[away].sub(bn_accuracy[1.0], axis=0).abs().max(axis=None)

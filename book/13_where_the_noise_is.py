@@ -92,7 +92,7 @@ print(
 #   $(\Sigma + N + \nu I)^{-1}c$.
 
 
-# %%
+# %% tags=["hide-input"]
 def ridge(moments, alpha):
     return np.linalg.solve(moments.cov + alpha * np.eye(len(x.T)), moments.cross)
 
@@ -188,7 +188,7 @@ plotting.show(
 # exactly the covariance $N$ and no correlation with digits or target; a real `BatchNorm1d`
 # is trained on it to rest.
 
-# %%
+# %% tags=["hide-input"]
 rng = np.random.default_rng(seeds[0])
 known = np.column_stack([np.ones(len(x)), x, target])
 drawn = rng.standard_normal((len(x), components))
@@ -217,7 +217,7 @@ rate = measured.rate[0]
 v = theory.effective_weights(unit[0].weight.detach().numpy()[0], gamma, with_noise.cov)
 print(f"gradient left after training: {left_over:.0e}; rate by the meter: {rate:.6f}")
 
-# %%
+# %% tags=["hide-input"]
 remainder = clean.cov @ v - clean.cross + rate * clean.cov @ v  # clean gradient + signal's penalty
 for statement, measured, predicted in (
     ("rate by the meter against kappa/gamma - 1, N not white", rate, fit.rate),
@@ -254,7 +254,7 @@ for statement, measured, predicted in (
 # Each arm is trained twice, on clean digits and on digits with a noisy left half, from the same
 # initial weights and in the same batches. Where `weight_decay` is tuned, it is by validation loss.
 
-# %%
+# %% tags=["hide-input"]
 decays = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
 named = {
     "BN": training.Arm("batch"),
@@ -384,7 +384,7 @@ plotting.show(
 # in the differences.
 
 
-# %%
+# %% tags=["hide-input"]
 def below_zero(statement, measured):
     claims.check("T6", statement, measured, 0.0, kind="empirical", relation="below")
 

@@ -69,7 +69,7 @@ drawn += f" training images, seeds {', '.join(map(str, seeds))}"
 # ridge penalty come from the moments of each sample. The best is the one with the lowest squared error
 # on the validation digits.
 
-# %%
+# %% tags=["hide-input"]
 inputs = training.standardize(digits)
 pixels = theory.Moments.from_data(inputs["train"], digits.train.labels)
 leading = pixels.spectrum[1][:, ::-1][:, :components]
@@ -160,7 +160,7 @@ for words, difference in (
 # is the agreement, from $-1$ to $1$. It needs no logarithm: rates may be negative.
 
 
-# %%
+# %% tags=["hide-input"]
 def agreement(frame, along):
     """One number a seed: over pairs of conditions that differ in `along` alone."""
     (other,) = set(cell) - {along}

@@ -61,7 +61,7 @@ cross_entropy = torch.nn.functional.cross_entropy
 # $\langle tz\rangle$, with mean $R\sigma_t$ for a standardized $z$, and
 # $\frac12 R\sigma_t(\langle z^2\rangle - 1)$, with mean zero.
 
-# %%
+# %% tags=["hide-input"]
 images = digits.train.images.astype(np.float64)
 images -= images.mean(axis=0)
 _, directions = np.linalg.eigh(images.T @ images)
@@ -335,7 +335,7 @@ plotting.show(
     source=where,
 )
 
-# %%
+# %% tags=["hide-input"]
 claims.check(
     "T9",
     f"one network measured in all batch sizes: batches of {small} instead of {large}, worth as a decay on gamma",
@@ -375,7 +375,7 @@ claims.check(
 # the one just measured.
 
 
-# %%
+# %% tags=["hide-input"]
 def with_decay_on_gamma(decay, seed):
     """Train with the largest batches and a weight decay on gamma alone."""
     x, y = images_of(seed)

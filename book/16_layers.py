@@ -25,13 +25,13 @@ dataset = "mnist-5k"  # or "mnist", "fashion-mnist"
 seeds = [0, 1, 2]  # repetitions behind every interval
 hidden = [100, 100, 100]  # units of the hidden layers
 channels = [8, 16]  # of the convolutional network
-epochs = 12  # of the network with hidden layers
+epochs = 10  # of the network with hidden layers
 conv_images = 2048  # images that the convolutional network is trained on
 conv_epochs = 3  # passes over them: a step costs ten times as much
 conv_learning_rate = 0.02  # smaller, since its read-out sees many large features
 noise_stds = [0.0, 1.0]  # of the Gaussian noise, in standard deviations of the pixels
 looks = 8  # at each training, on a logarithmic scale
-looked_at = 60  # batches of 128 that every look measures, half and half; a fifth for convolutions
+looked_at = 40  # batches of 128 that every look measures, half and half; a fifth for convolutions
 
 # %%
 import copy
@@ -59,7 +59,7 @@ cross_entropy = nn.functional.cross_entropy
 # {prf:ref}`thm-depth` makes of them on the other.
 
 
-# %%
+# %% tags=["hide-input"]
 def identities(model, x, target):
     """Both sides of parts 2 and 5 of the theorem and of the meter, from autograd; in one row."""
     model = copy.deepcopy(model).double().train()
@@ -111,7 +111,7 @@ def watched(model, images, targets, schedule, seed, noise_std, number):
     return at, reports, sides
 
 
-# %% tags=["remove-stderr"]
+# %% tags=["hide-input", "remove-stderr"]
 kinds = {
     "three hidden layers": (
         lambda seed: models.network((784, *hidden, 10), seed=seed),
@@ -181,7 +181,7 @@ for kind in kinds:
 # scattered reading would be too large, the more so the noisier the input.
 
 
-# %%
+# %% tags=["hide-input"]
 def both_readings(first, second):
     """The frame of a report, its rates averaged over both readings, and the products of the two."""
     frame, other = first.to_frame(), second.to_frame()
@@ -317,7 +317,7 @@ for kind in kinds:
 # Do deeper layers have larger rates, in size? And does noise on the input leave larger rates
 # behind, in the first layer, which sees it directly, and in the last, which does not?
 
-# %%
+# %% tags=["hide-input"]
 for kind in kinds:
     for noise_std in noise_stds:
         sizes = last(kind, noise_std, size)

@@ -27,11 +27,11 @@ train_size = 3000  # training images, as many as in the small digits; None: all
 seeds = [0, 1, 2]  # repetitions behind every interval
 noise_stds = [0.0, 0.5, 1.0, 2.0, 3.0]  # in pixels' standard deviations
 hidden = [100]  # units of the hidden layers
-epochs = 12  # of every training
+epochs = 10  # of every training
 
 # %%
 from bnlib import claims, comparison, data, plotting, training
-from bnlib.display import offer, show
+from bnlib.display import offer, sentence, show
 from bnlib.experiments import Conditions, sweep
 
 # %% [markdown]
@@ -120,7 +120,7 @@ if there:
 # search? From the verdicts above and from nothing else:
 
 # %%
-print(comparison.answer(statements, "Fashion-MNIST") if there else "Not asked: the files are missing.")
+sentence(comparison.answer(statements, "Fashion-MNIST") if there else "Not asked: the files are missing.")
 
 # %% [markdown]
 # ## What we learned
