@@ -108,7 +108,7 @@ plotting.show(
     alt=f"What batches are worth as a decay on gamma falls along straight lines in a log-log plot: on digits from"
     f" {first:.3f} at batches of {small} to {last:.5f} at {large}; for Gaussian data from {gaussian[0]:.3f} to"
     f" {gaussian[-1]:.5f}.",
-    caption="Ten single units, least squares. Three lines of nearly one slope, $-1$: on digits the decay is another"
+    caption="Ten single units, least squares. Three lines of nearly one slope, −1: on digits the decay is another"
     f" one than for Gaussian data, by a factor of {first / gaussian[0]:.2f} at batches of {small} and"
     f" {last / gaussian[-1]:.2f} at {large}. Band: 95 % interval.",
     source=source,
