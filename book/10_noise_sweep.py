@@ -28,7 +28,7 @@ dataset = "mnist-5k"  # or "mnist", "fashion-mnist": see bnlib.data.load
 seeds = [0, 1, 2]  # repetitions behind every interval
 noise_stds = [0.0, 0.5, 1.0, 2.0, 3.0]  # in pixels' standard deviations
 hidden = [100]  # units of the hidden layers
-epochs = 10  # of every training
+epochs = 8  # of every training
 
 # %%
 import numpy as np

@@ -25,10 +25,10 @@ dataset = "mnist-5k"  # data set
 seeds = [0, 1, 2]  # of weights, batches, noise, and of the choice of digits
 scales = [0.25, 1.0, 4.0]  # factors a on the inputs, noise included; 1 among them
 read_out_rows = 2000  # training digits of the exact read-out
-train_size = 3000  # training digits of the networks
+train_size = 2000  # training digits of the networks
 noise_std = 1.0  # of Gaussian noise on the pixels, in their standard deviations
 hidden = 50  # units in the hidden layer
-epochs = 5  # passes over the training digits, network; the read-out has three times as many
+epochs = 4  # passes over the training digits, network; the read-out has three times as many
 gamma = 0.2  # fixed scale of the exact BN read-out
 
 # %%

@@ -28,7 +28,7 @@ batch_sizes = [4, 8, 16, 32, 64, 128, 256, 512]  # M
 components = 10  # principal components that the single units see
 rows_drawn = 400_000  # rows of digits a batch size and seed, for the single units
 train_size = 1536  # images to train networks on: small batches are many steps
-epochs = 8  # passes over them, the same for every batch size
+epochs = 6  # passes over them, the same for every batch size
 step_factors = [0.003, 0.01, 0.03]  # learning rates tried, in units of sqrt(M)
 imitated = [4, 16]  # batch sizes M that large batches and a decay on gamma should imitate
 

@@ -25,13 +25,13 @@ dataset = "mnist-5k"  # or "mnist", "fashion-mnist"
 seeds = [0, 1, 2]  # repetitions behind every interval
 hidden = [100, 100, 100]  # units of the hidden layers
 channels = [8, 16]  # of the convolutional network
-epochs = 10  # of the network with hidden layers
+epochs = 8  # of the network with hidden layers
 conv_images = 2048  # images that the convolutional network is trained on
 conv_epochs = 3  # passes over them: a step costs ten times as much
 conv_learning_rate = 0.02  # smaller, since its read-out sees many large features
 noise_stds = [0.0, 1.0]  # of the Gaussian noise, in standard deviations of the pixels
-looks = 8  # at each training, on a logarithmic scale
-looked_at = 40  # batches of 128 that every look measures, half and half; a fifth for convolutions
+looks = 7  # at each training, on a logarithmic scale
+looked_at = 30  # batches of 128 that every look measures, half and half; a fifth for convolutions
 
 # %%
 import copy

@@ -27,7 +27,7 @@ train_size = 3000  # training images, as many as in the small digits; None: all
 seeds = [0, 1, 2]  # repetitions behind every interval
 noise_stds = [0.0, 0.5, 1.0, 2.0, 3.0]  # in pixels' standard deviations
 hidden = [100]  # units of the hidden layers
-epochs = 10  # of every training
+epochs = 8  # of every training
 
 # %%
 from bnlib import claims, comparison, data, plotting, training
