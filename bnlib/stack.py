@@ -46,11 +46,11 @@ class Stack:
         widths = {tuple(linear.out_features for linear, _ in blocks) for blocks in networks}
         if len(widths) != 1:
             raise ValueError(f"models have the widths {sorted(widths)}; all must be alike, and at least one given")
-        kinds = [_kind(*blocks[0]) for blocks in networks]
-        self._order = sorted(range(len(models)), key=lambda index: NORMALIZATIONS.index(kinds[index]))
+        kinds = [tuple(_settings(*block) for block in blocks) for blocks in networks]
+        self._order = sorted(range(len(models)), key=lambda index: kinds[index])
         networks = [networks[index] for index in self._order]
         decays = torch.tensor([weight_decays[index] for index in self._order], dtype=torch.float64)
-        sizes = [kinds.count(kind) for kind in NORMALIZATIONS if kind in kinds]
+        sizes = [kinds.count(kind) for kind in sorted(set(kinds))]
         self._layers = [_Layer(blocks, sizes) for blocks in zip(*networks)]
         self._momentum = momentum
 
@@ -207,6 +207,11 @@ def _kind(linear, norm):
     if isinstance(norm, nn.LayerNorm):
         return "layer"
     return "weight" if hasattr(linear, "parametrizations") else "none"
+
+
+def _settings(linear, norm):
+    """What networks must have in common, layer by layer, to share a part; sortable."""
+    return NORMALIZATIONS.index(_kind(linear, norm)), getattr(norm, "eps", 0.0), getattr(norm, "momentum", 0.0)
 
 
 def _raw_weight(linear):

@@ -70,6 +70,32 @@ def test_every_step_is_that_of_module_and_sgd(hidden):
         assert max(map(difference, together, apart)) < 1e-11
 
 
+def test_networks_of_a_kind_may_differ_in_eps_and_in_their_output():
+    """Each with its own settings, whoever is beside it."""
+
+    def networks():
+        settings = [{}, {"eps": 0.5}, {"normalize_output": True}, {"eps": 0.5, "normalize_output": True}]
+        return [
+            network((6, 5, 3), kind, seed=1, dtype=torch.float64, **own)
+            for own in settings
+            for kind in ("batch", "weight", "layer")
+        ]
+
+    together, apart = networks(), networks()
+    stack = Stack(together, [0.0] * len(together), momentum=0.8)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.8) for model in apart]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        x = torch.randn(16, 6, generator=generator, dtype=torch.float64)
+        target = torch.randint(3, (16,), generator=generator)
+        stack.step(x, target, 0.1)
+        for model, optimizer in zip(apart, optimizers):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), target).backward()
+            optimizer.step()
+    assert max(map(difference, together, apart)) < 1e-11
+
+
 def test_control_a_wrong_momentum_or_decay_is_seen():
     for decay, momentum in ((0.0, 0.81), (1e-3, 0.8)):
         models = [network((6, 5, 3), "none", dtype=torch.float64) for _ in range(2)]
