@@ -12,6 +12,7 @@ Read the modules in this order; each imports only those before it.
 ``stack``          many small networks trained as one
 ``training``       a seeded, deterministic trainer for paired experiments
 ``experiments``    sweeps over arms, conditions and seeds, as a table
+``display``        something shown in a notebook, and as text in a terminal
 ``claims``         measured against predicted, with an interval and a verdict
 ``plotting``       one style for every figure
 ``comparison``     untuned batch normalization against a search over decays

@@ -165,7 +165,7 @@ def sweep(arms, conditions, schedule, seeds, executor=None, store=None, root=Non
         if (condition, seed, arm) not in rows:
             groups.setdefault((condition, seed), []).append(arm)
     # a pool that outlives the call: the next sweep finds its processes warm and their data loaded
-    pool = executor or loky.get_reusable_executor(os.cpu_count() or 1, timeout=60)
+    pool = loky.get_reusable_executor(os.cpu_count() or 1, timeout=60) if executor is None else executor
     with tqdm(total=len(wanted), initial=len(rows), desc="sweep", unit="network") as bar:
         futures = {
             pool.submit(run_group, group_arms, *group, schedule, root): group for group, group_arms in groups.items()
@@ -341,7 +341,7 @@ class _Store:
 def _key(condition, seed, arm, schedule):
     """Identifies a row by all that it depends on: configuration, code and data.
 
-    Data sets are fixed by their names: their files are checked by MD5, or part of a pinned wheel.
+    Data sets are fixed by their names: their archives are checked by MD5, or part of a pinned wheel.
     """
     configuration = [asdict(condition), seed, asdict(arm), asdict(schedule), _code()]
     return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:32]

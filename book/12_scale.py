@@ -137,14 +137,14 @@ claims.check(
     " the rate at scale 1",
     measured=np.array([bn_rates[seed, a] / a**2 for seed in seeds for a in scales]),
     predicted=np.array([bn_rates[seed, 1.0] for seed in seeds for a in scales]),
-    tolerance=1e-8,
+    tolerance=1e-12,
 )
 claims.check(
     "T5",
     "BN read-out of digits in closed form, every seed and scale: outputs on validation digits against those at scale 1",
     measured=np.array([bn_outputs[seed, a] for seed in seeds for a in scales]),
     predicted=np.array([bn_outputs[seed, 1.0] for seed in seeds for a in scales]),
-    tolerance=1e-8,
+    tolerance=1e-12,
 )
 
 # %% [markdown]
