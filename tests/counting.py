@@ -1,10 +1,17 @@
-"""How much the theorems' tests looked at: counted while they run, kept with their reports, added up at the end."""
+"""How much the theorems' tests looked at, counted while they run; and which instance a failing loop had reached.
+
+A test's file names its theorem, the first word of its name the kind of check: exact, torch, property or control.
+"""
 
 import functools
 import re
 from collections import Counter
+from collections.abc import Mapping
+
+from hypothesis import given, settings
 
 LEAST = 50  # instances that make an identity of small degree a proof in practice
+PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 COLUMNS = {
     "exact": "exact instances",
     "approximate": "bnlib on such",
@@ -13,49 +20,66 @@ COLUMNS = {
     "control": "negative controls",
 }
 seen = Counter()
+reached = []  # of every loop that is under way, the name of its instance
 
 
 def each(instances):
-    """Go through `instances` and count those on which something was compared: exactly, or in floating point only."""
-    for instance in instances:
-        equal, close = seen["equal"], seen["close"]
-        yield instance
-        if seen["equal"] > equal:
-            seen["exact"] += 1
-        elif seen["close"] > close:
-            seen["approximate"] += 1
+    """Go through instances, or the values of a dictionary of named ones; a failure says at which one.
+
+    An instance counts if something was compared on it: exactly, or in floating point only.
+    """
+    named = instances.items() if isinstance(instances, Mapping) else ((instance, instance) for instance in instances)
+    reached.append(None)
+    try:
+        for name, instance in named:
+            reached[-1] = name
+            equal, close = seen["equal"], seen["close"]
+            yield instance
+            if seen["equal"] > equal:
+                seen["exact"] += 1
+            elif seen["close"] > close:
+                seen["approximate"] += 1
+    finally:
+        reached.pop()
+
+
+def drawn(*strategies):
+    """Run a test on what Hypothesis draws, and count its examples."""
+
+    def decorate(test):
+        @functools.wraps(test)
+        def example(*arguments, **keywords):
+            test(*arguments, **keywords)
+            seen["examples"] += 1
+
+        return PROPERTY(given(*strategies)(example))
+
+    return decorate
 
 
 def kind_of(item):
-    """Theorem and kind of check of a test, by its name; nothing for the tests of no theorem."""
-    match = re.search(r"/?test_(t\d)_\w+\.py::test_(exact|torch|property|control)_", item.nodeid)
-    return match and (match[1].upper(), match[2])
+    """Theorem and kind of check of a test; nothing for the tests of no theorem."""
+    match = re.search(r"theorems/test_(\w+)\.py::test_(exact|torch|property|control)_", item.nodeid)
+    return match and (match[1].replace("_", "-"), match[2])
 
 
 def counted(item):
     """Run around a test: count what it looks at, and refuse an identity that was checked on too little."""
-    theorem, kind = kind_of(item)
     seen.clear()
-    drawn = getattr(item.obj, "hypothesis", None)
-    if drawn:
-        inner = drawn.inner_test
-
-        @functools.wraps(inner)
-        def example(*arguments, **keywords):
-            inner(*arguments, **keywords)
-            seen["examples"] += 1
-
-        drawn.inner_test = example
+    reached.clear()
     try:
         result = yield
-    finally:
-        if drawn:
-            drawn.inner_test = inner
-    if kind in ("torch", "control"):
-        seen[kind] += 1
-    instances = seen["exact"] + seen["approximate"]
-    assert kind != "exact" or instances >= LEAST, f"checked on {instances} instances, not on {LEAST}"
-    item.user_properties.append((theorem, {column: seen[column] for column in COLUMNS if seen[column]}))
+    except Exception as failure:
+        if reached:
+            failure.add_note("Instance: " + ", within it ".join(map(str, reached)))
+        raise
+    if kind_of(item):
+        theorem, kind = kind_of(item)
+        if kind in ("torch", "control"):
+            seen[kind] += 1
+        instances = seen["exact"] + seen["approximate"]
+        assert kind != "exact" or instances >= LEAST, f"checked on {instances} instances, not on {LEAST}"
+        item.user_properties.append(("theorem", (theorem, {name: seen[name] for name in COLUMNS if seen[name]})))
     return result
 
 
@@ -63,11 +87,11 @@ def summary(reports):
     """A line a theorem and a sum, from the reports of the tests that passed."""
     totals = {}
     for report in reports:
-        for name, counts in report.user_properties:
-            if re.fullmatch(r"T\d", name):
-                totals.setdefault(name, Counter()).update(counts)
+        for name, value in report.user_properties:
+            if name == "theorem":
+                totals.setdefault(value[0], Counter()).update(value[1])
     if totals:
         lines = sorted(totals.items()) + [("all", sum(totals.values(), Counter()))]
-        yield "     " + "  ".join(COLUMNS.values())
+        yield f"{'':15}" + "  ".join(COLUMNS.values())
         for name, counts in lines:
-            yield f"{name:5}" + "  ".join(f"{counts[column]:{len(title)}}" for column, title in COLUMNS.items())
+            yield f"{name:15}" + "  ".join(f"{counts[column]:{len(title)}}" for column, title in COLUMNS.items())

@@ -10,7 +10,6 @@ from fractions import Fraction
 import numpy as np
 import torch
 from counting import seen
-from hypothesis import settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,7 +17,6 @@ from bnlib.moments import Moments
 from bnlib.training import settle
 
 SEEDS = range(60)  # every exact identity is checked on this many instances
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 # Comparison

@@ -7,16 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from counting import drawn
 from hypothesis import strategies as st
-from instances import PROPERTY
 from scipy import stats
 
 from bnlib.claims import Check, ClaimFailed, check, compare, interval
 
 
-@PROPERTY
-@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+@drawn(st.integers(0, 2**32 - 1), st.integers(2, 30), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_interval_is_scipys(seed, n, level):
     samples = np.random.default_rng(seed).standard_normal(n) * 3 + 1
     mean, low, high = interval(samples, level)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, correlated, moments_of, problem, problems, same
+from instances import SEEDS, Rational, correlated, moments_of, problem, problems, same
 
 from bnlib.moments import Moments, semidefinite_spectrum
 
@@ -23,7 +23,7 @@ def assert_moments(moments, expected, rtol):
 
 
 def test_exact_from_rational_rows():
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         source = Rational(seed)
         X, t = source.matrix(rows=6), source.vector(6)
         assert_moments(
@@ -98,8 +98,7 @@ def test_r_squared_is_that_of_least_squares(n, d):
     same(Moments.from_data(X, t).r_squared, expected, rtol=1e-9)
 
 
-@PROPERTY
-@given(problems())
+@drawn(problems())
 def test_property_spectrum_and_shares(case):
     s, U = case.moments.spectrum
     same(s, np.sort(case.s), rtol=1e-13)
@@ -111,8 +110,7 @@ def test_property_spectrum_and_shares(case):
     same(case.moments.r_squared, case.explained_std**2 / case.moments.target_var, case.tolerance)
 
 
-@PROPERTY
-@given(problems(), st.floats(0.0, 1e3), st.integers(0, 2**32 - 1))
+@drawn(problems(), st.floats(0.0, 1e3), st.integers(0, 2**32 - 1))
 def test_property_noise_adds_to_the_covariance_alone(case, noise_std, seed):
     d = len(case.s)
     noisy = case.moments.with_noise(noise_std=noise_std)
@@ -120,13 +118,12 @@ def test_property_noise_adds_to_the_covariance_alone(case, noise_std, seed):
     root = np.random.default_rng(seed).standard_normal((d, d))
     colored = case.moments.with_noise(noise_cov=root @ root.T)
     same(colored.cov, case.moments.cov + root @ root.T, rtol=1e-15)
-    for each in (noisy, colored):
+    for moments in (noisy, colored):
         for name in ("mean", "cross", "target_var"):
-            assert (getattr(each, name) == getattr(case.moments, name)).all()
+            assert (getattr(moments, name) == getattr(case.moments, name)).all()
 
 
-@PROPERTY
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 50))
+@drawn(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 50))
 def test_property_chunks_do_not_matter(seed, n, chunk_rows):
     rng = np.random.default_rng(seed)
     X, t = correlated(rng, n, 3), rng.standard_normal((n, 2))

@@ -54,10 +54,10 @@ CASES = {
     "effective_weights: units": (lambda: theory.effective_weights(EYE, [1.0, 2.0, 3.0], EYE), r"or have shape \(2,\)"),
     "noise_path: impossible": (lambda: theory.noise_path(IMPOSSIBLE, 1.0, [0.0]), "R.2 must be at most 1"),
     "compare: shapes, of another shape": (
-        lambda: compare("T1", "", np.ones(3), np.ones(2)),
+        lambda: compare("constraint", "", np.ones(3), np.ones(2)),
         r"measured has shape \(3,\); .* \(2,\)",
     ),
-    "compare: tolerance": (lambda: compare("T1", "", 1.0, 1.0, tolerance=-1.0), "tolerance = -1 is negative"),
+    "compare: tolerance": (lambda: compare("constraint", "", 1.0, 1.0, tolerance=-1.0), "tolerance = -1 is negative"),
     # moments
     "Moments: mean": (lambda: Moments([NAN], [[1.0]], [0.5], 1.0), "mean has 1 non-finite"),
     "Moments: cov shape": (lambda: Moments([0.0], EYE, [0.5], 1.0), r"cov has shape \(2, 2\); it must be \(1, 1\)"),
@@ -310,23 +310,23 @@ CASES = {
         "samples holds -2; a geometric mean takes positive numbers",
     ),
     "compare: kind": (
-        lambda: compare("T1", "", 1, 1, kind="proven"),
+        lambda: compare("constraint", "", 1, 1, kind="proven"),
         "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'",
     ),
     "compare: relation": (
-        lambda: compare("T1", "", 1, 1, relation="near"),
+        lambda: compare("constraint", "", 1, 1, relation="near"),
         "relation = 'near' is unknown; .* 'equal', 'above', 'below'",
     ),
     "compare: above": (
-        lambda: compare("T1", "", 1, 1, relation="above"),
+        lambda: compare("constraint", "", 1, 1, relation="above"),
         "relation = 'above' is for empirical claims; a numeric",
     ),
     "compare: shapes": (
-        lambda: compare("T1", "", [1.0, 2.0], 1.0),
+        lambda: compare("constraint", "", [1.0, 2.0], 1.0),
         r"measured has shape \(2,\); it must be that of predicted, \(\)",
     ),
     "compare: scalar": (
-        lambda: compare("T1", "", 1.0, 1.0, kind="empirical"),
+        lambda: compare("constraint", "", 1.0, 1.0, kind="empirical"),
         r"measured has shape \(\); it must have 1",
     ),
 }

@@ -97,7 +97,7 @@ def pairs():
         for gamma, R in ((0.2, 0.3), (1.3, 0.9)):
             population = theory.least_squares(Moments([0], [[1]], [R], 1.0), gamma).loss - 0.5
             factor = float(theory.minibatch_factor(M))
-            batch = factor * (population + (1 / factor - 1) * gamma**2 / 2)  # T9, part 1
+            batch = factor * (population + (1 / factor - 1) * gamma**2 / 2)  # theorem minibatch, part 1
             yield "expectedBatchLoss", [gamma, factor, R], [batch]
 
 

@@ -1,4 +1,5 @@
-"""Ill-conditioned, singular and badly scaled data against exact arithmetic; `python tests/test_conditioning.py` prints the table.
+"""Ill-conditioned, singular and badly scaled data against exact arithmetic; a table of it is printed by
+`PYTHONPATH=tests python tests/theorems/test_conditioning.py`.
 
 Every bound is a backward error times a condition number. Sums over n rows leave n epsilon of a covariance and an
 eigendecomposition is exact for a matrix within d epsilon of it, so that what is solved with it moves by (n + d) epsilon
@@ -275,7 +276,7 @@ def measured(name, function):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", CASES)
-def test_exact_within_the_condition_number_or_refused(name, function):
+def test_within_the_condition_number_or_refused(name, function):
     if message := CASES[name].raises.get(function):
         with pytest.raises(ValueError) as refused:
             measured(name, function)
@@ -300,7 +301,7 @@ def test_weights_that_see_nothing_are_refused(name):
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1e6 / 3, -7e-6])
 @pytest.mark.parametrize("n", [2, 3, 5, 11, 30])
-def test_exact_constant_columns_have_no_variance(n, value):
+def test_constant_columns_have_no_variance(n, value):
     """Nothing of a constant's rounding is left to be explained or to explain."""
     t = np.arange(n) ** 2 / 7
     dead = Moments.from_data(np.full((n, 2), value), t, chunk_rows=4)
@@ -363,7 +364,7 @@ EXTREMES = {
 
 
 @pytest.mark.parametrize("name, value", [(name, value) for name, (_, values) in EXTREMES.items() for value in values])
-def test_exact_at_extremes(name, value):
+def test_extremes(name, value):
     with mpmath.workdps(DIGITS):
         for error, bound in EXTREMES[name][0](value):
             assert error <= bound < 1
@@ -395,7 +396,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_control_broken_moments_exceed_the_bound(name, monkeypatch):
+def test_broken_moments_exceed_the_bound(name, monkeypatch):
     change, case, function = BROKEN[name]
     monkeypatch.setattr(Case, "moments", property(change))
     assert any(error > bound for error, bound in measured(case, function))

@@ -1,12 +1,11 @@
-"""T1: batch normalization maps raw weights onto an ellipsoid that the data set, and folding loses nothing."""
+"""Theorem constraint: batch normalization maps raw weights onto an ellipsoid that the data set, and folding loses nothing."""
 
 import numpy as np
 import pytest
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, gammas, moments_of, net, problems, root, same, solve
+from instances import SEEDS, Rational, gammas, moments_of, net, problems, root, same, solve
 from torch import nn
 
 from bnlib.models import fold
@@ -109,8 +108,7 @@ def test_torch_running_variance_is_unbiased():
     same(fold(linear, norm).weight.detach().numpy(), v * np.sqrt(7 / 8), rtol=1e-13)
 
 
-@PROPERTY
-@given(problems("well", "single", "ill"), gammas, st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
+@drawn(problems("well", "single", "ill"), gammas, st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
 def test_property_constraint_rays_and_box(case, gamma, seed, scale):
     w = np.random.default_rng(seed).standard_normal(len(case.s))
     cov = case.moments.cov
@@ -123,8 +121,7 @@ def test_property_constraint_rays_and_box(case, gamma, seed, scale):
     assert v @ v <= gamma**2 / case.s.min() * slack
 
 
-@PROPERTY
-@given(problems(), gammas, st.integers(0, 2**32 - 1), st.floats(1e-6, 1e3))
+@drawn(problems(), gammas, st.integers(0, 2**32 - 1), st.floats(1e-6, 1e3))
 def test_property_eps_keeps_inside_and_fills_the_ellipsoid(case, gamma, seed, eps):
     w, cov = np.random.default_rng(seed).standard_normal(len(case.s)), case.moments.cov
     scaled = [effective_weights(scale * w, gamma, cov, eps) for scale in (0.1, 1.0, 10.0)]
@@ -136,8 +133,7 @@ def test_property_eps_keeps_inside_and_fills_the_ellipsoid(case, gamma, seed, ep
     assert (at_zero == 0).all()
 
 
-@PROPERTY
-@given(problems("singular"), gammas, st.integers(0, 2**32 - 1))
+@drawn(problems("singular"), gammas, st.integers(0, 2**32 - 1))
 def test_property_singular_covariance(case, gamma, seed):
     """Directions that do not vary are carried along unseen; w wholly within them has nothing to divide by."""
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""T8: the rate at any depth, and the gauge of the raw weights."""
+"""Theorem depth: the rate at any depth, and the gauge of the raw weights."""
 
 import copy
 from fractions import Fraction
@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from convolutions import conv_net
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
-from instances import LOSSES, PROPERTY, SEEDS, Dual, Rational, correlated, derivative, net, root, same
+from instances import LOSSES, SEEDS, Dual, Rational, correlated, derivative, net, root, same
 from torch import nn
 
 from bnlib.meter import measure
@@ -59,7 +58,7 @@ class ExactNetwork:
         return (error**2 / 2 + error**4 / 40).sum() / len(error)
 
     def unit(self, layer, k):
-        """Everything T2 speaks of, for unit k of `layer`; derivatives by dual numbers."""
+        """Everything theorem rate speaks of, for unit k of `layer`; derivatives by dual numbers."""
         h, w, gamma = self.features(layer), self.w[layer], self.gamma[layer]
         cov = centred(h).T @ centred(h) / len(h)
         q = w[k] @ cov @ w[k]
@@ -89,9 +88,13 @@ def replaced(array, k, value):
     return array
 
 
-NETWORKS = [ExactNetwork(seed) for seed in SEEDS]
-UNITS = [network.unit(layer, k) for network in NETWORKS for layer, k in ((0, 0), (0, 1), (1, 0))]
-ALIVE = [unit for unit in UNITS if unit["grad_gamma"] != 0 and unit["w"].any()]
+NETWORKS = {seed: ExactNetwork(seed) for seed in SEEDS}
+UNITS = {
+    f"seed {seed}, layer {layer}, unit {k}": network.unit(layer, k)
+    for seed, network in NETWORKS.items()
+    for layer, k in ((0, 0), (0, 1), (1, 0))
+}
+ALIVE = {name: unit for name, unit in UNITS.items() if unit["grad_gamma"] != 0 and unit["w"].any()}
 
 
 def exact_rate(v, grad_v, gamma):
@@ -234,8 +237,7 @@ def test_torch_weight_decay_at_stationarity():
     assert report.rate > 0.1
 
 
-@PROPERTY
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-30, 1e-5, 1e-2, 1.0]), st.floats(1e-3, 1e3))
+@drawn(st.integers(0, 2**32 - 1), st.sampled_from([1e-30, 1e-5, 1e-2, 1.0]), st.floats(1e-3, 1e3))
 def test_property_meter_does_not_see_the_weights_scale(seed, eps, factor):
     """(w, eps) and (c w, c^2 eps) are the same unit: same rate, alpha too, since it is one of v."""
     case = net(seed, eps=eps, depth=2)
@@ -250,8 +252,7 @@ def test_property_meter_does_not_see_the_weights_scale(seed, eps, factor):
     same(after.weight_norm, factor * before.weight_norm, rtol=1e-12)
 
 
-@PROPERTY
-@given(st.floats(1e-8, 1.0), st.floats(1e-3, 1e3), st.floats(0, 1e3), st.floats(0.05, 20.0), st.floats(1e-12, 1.0))
+@drawn(st.floats(1e-8, 1.0), st.floats(1e-3, 1e3), st.floats(0, 1e3), st.floats(0.05, 20.0), st.floats(1e-12, 1.0))
 def test_property_weight_decay_rate(decay, norm, q, gamma, eps):
     found = weight_decay_rate(decay, norm, q, gamma, eps)
     same(weight_decay_rate(2 * decay, norm, q, -gamma, eps), 2 * found, rtol=1e-12)
@@ -279,14 +280,14 @@ BROKEN_DECAY = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_control_broken_rate_is_caught(name):
     with pytest.raises(AssertionError):
-        for unit in ALIVE:
+        for unit in ALIVE.values():
             assert_depth(BROKEN[name], unit)
 
 
 @pytest.mark.parametrize("name", BROKEN_DECAY)
 def test_control_broken_decay_is_caught(name):
     with pytest.raises(AssertionError):
-        for unit in ALIVE:
+        for unit in ALIVE.values():
             assert_decay(BROKEN_DECAY[name], unit)
 
 
@@ -300,5 +301,5 @@ def test_control_sigma_is_that_of_the_layers_own_input():
 def test_control_gauge_needs_eps():
     """With eps > 0 the loss does see |w|: w'grad_w J = 0 is false."""
     with pytest.raises(AssertionError):
-        for unit in ALIVE:
+        for unit in ALIVE.values():
             same(unit["w"] @ unit["grad_w"], Fraction(0))

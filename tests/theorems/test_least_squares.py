@@ -1,14 +1,12 @@
-"""T4: least squares under batch normalization in closed form."""
+"""Theorem least-squares: least squares under batch normalization in closed form."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from instances import (
-    PROPERTY,
     SEEDS,
     Rational,
     correlated,
@@ -27,7 +25,7 @@ from sklearn.linear_model import LinearRegression
 from bnlib.moments import Moments
 from bnlib.theory import effective_weights, least_squares, rate
 
-CASES = [ellipsoid(seed) for seed in SEEDS]
+CASES = {seed: ellipsoid(seed) for seed in SEEDS}
 
 
 class ExactFit:
@@ -66,7 +64,7 @@ def test_exact_closed_form_is_stationary(candidate):
 
 def test_exact_nothing_else_on_the_ellipsoid_is_better():
     """Cauchy-Schwarz in the Sigma inner product, as an identity: L(u) - min J = (1 + lambda)/2 (u - v)'Sigma(u - v)."""
-    for seed, case in each(zip(SEEDS, CASES)):
+    for seed, case in each(CASES.items()):
         fit, source = ExactFit(case), Rational(seed + 1000)
         source.d = len(case.cross)
         w = source.vector()
@@ -194,8 +192,7 @@ def test_property_minimizer_is_that_of_scipy_under_the_constraint(seed, gamma, e
     same(found.fun * total, fit.loss, rtol=1e-7)
 
 
-@PROPERTY
-@given(problems(), gammas)
+@drawn(problems(), gammas)
 def test_property_closed_form(case, gamma):
     """Well- and ill-conditioned, singular and 1x1: from the spectrum that the instance was made of."""
     size = gamma * case.explained_std
@@ -209,8 +206,7 @@ def test_property_closed_form(case, gamma):
     assert fit.loss >= -1e-9 * case.moments.target_var
 
 
-@PROPERTY
-@given(problems(), gammas)
+@drawn(problems(), gammas)
 def test_property_rate_falls_as_gamma_grows_and_the_loss_is_least_at_lambda_zero(case, gamma):
     small, large = least_squares(case.moments, gamma), least_squares(case.moments, 1.5 * gamma)
     assert small.rate > large.rate > -1
@@ -291,15 +287,15 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_control_broken_closed_form_is_caught(name):
     with pytest.raises(AssertionError):
-        for case in CASES:
+        for case in CASES.values():
             assert_stationary(lambda each: ExactFit(each, BROKEN[name]), case)
 
 
 def test_control_eps_matters_where_gamma_is_large():
     """Without the inequality the fit would inflate: the maximum with 1 is no decoration."""
-    inflated = [case for case in CASES if case.gamma > case.explained_std]
+    inflated = {seed: case for seed, case in CASES.items() if case.gamma > case.explained_std}
     assert inflated
-    for case in inflated:
+    for case in each(inflated):
         assert (
             least_squares(case.moments, case.gamma).rate < 0 == least_squares(case.moments, case.gamma, eps=1e-5).rate
         )

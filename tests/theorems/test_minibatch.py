@@ -1,4 +1,4 @@
-"""T9: batch size is a decay on gamma."""
+"""Theorem minibatch: batch size is a decay on gamma."""
 
 import itertools
 import math
@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, same
+from instances import SEEDS, Rational, same
 from scipy.stats import chi
 from torch import nn
 
@@ -222,8 +221,7 @@ def test_property_leading_term_for_other_distributions(law, kurtosis):
     assert abs(limit - 1000 * minibatch_decay(1000, kurtosis)) < 4 * error
 
 
-@PROPERTY
-@given(st.integers(2, 5000))
+@drawn(st.integers(2, 5000))
 def test_property_bounds_and_monotonicity(M):
     """sqrt(1 - 2/M) < a_M < sqrt(1 - 1/M): below the biased deviation; the decay falls as the batch grows."""
     factor = minibatch_factor(M)
@@ -235,8 +233,7 @@ def test_property_bounds_and_monotonicity(M):
     assert 0 < exact - leading < 1.6 / M**2
 
 
-@PROPERTY
-@given(st.lists(st.integers(2, 10_000), min_size=1, max_size=5), st.floats(-2.0, 100.0))
+@drawn(st.lists(st.integers(2, 10_000), min_size=1, max_size=5), st.floats(-2.0, 100.0))
 def test_property_arrays_are_elementwise(sizes, kurtosis):
     same(minibatch_factor(sizes), [minibatch_factor(M) for M in sizes], rtol=1e-15)
     same(minibatch_decay(sizes), [minibatch_decay(M) for M in sizes], rtol=1e-15)

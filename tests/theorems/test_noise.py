@@ -1,13 +1,11 @@
-"""T6: noisy inputs, signal against noise."""
+"""Theorem noise: noisy inputs, signal against noise."""
 
 import numpy as np
 import pytest
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
 from instances import (
-    PROPERTY,
     SEEDS,
     Dual,
     Rational,
@@ -70,7 +68,7 @@ def colored(case):
 
 
 def bnlib_with_noise(case, noise):
-    """`Moments.with_noise`, then T4 on what it returns."""
+    """`Moments.with_noise`, then theorem least-squares on what it returns."""
     fit = ExactFit(case, noise)
     found = least_squares(case.moments.with_noise(noise_cov=noise), np.sqrt(float(fit.gamma_squared)))
     fit.rate, fit.weights = found.rate, found.weights
@@ -216,8 +214,7 @@ def test_property_path_against_sampled_noise():
 noise_levels = st.floats(1e-3, 1e3)
 
 
-@PROPERTY
-@given(problems(), gammas, noise_levels)
+@drawn(problems(), gammas, noise_levels)
 def test_property_path_is_solve_at_each_level(case, gamma, sigma):
     moments, d = case.moments, len(case.s)
     scale = np.sqrt(case.s.max())
@@ -234,8 +231,7 @@ def test_property_path_is_solve_at_each_level(case, gamma, sigma):
             same(1 + path.rate[i], kappa / abs(gamma), 1e-8)
 
 
-@PROPERTY
-@given(problems(), gammas, noise_levels)
+@drawn(problems(), gammas, noise_levels)
 def test_property_path_from_the_known_spectrum(case, gamma, sigma):
     std = sigma * np.sqrt(case.s.max())
     path = noise_path(case.moments, gamma, [std])
@@ -252,8 +248,7 @@ def test_property_path_from_the_known_spectrum(case, gamma, sigma):
     assert abs(path.l2_rate[0] - alpha) < 1e-8 * (rho + (1 + path.rate[0]) * (std**2 + rho))
 
 
-@PROPERTY
-@given(problems(), gammas, st.lists(noise_levels, min_size=2, max_size=6, unique=True))
+@drawn(problems(), gammas, st.lists(noise_levels, min_size=2, max_size=6, unique=True))
 def test_property_the_rate_falls_with_the_noise(case, gamma, levels):
     path = noise_path(case.moments, gamma, np.sqrt(case.s.max()) * np.sort(levels))
     assert (np.diff(path.rate) < 0).all()
@@ -270,10 +265,9 @@ def test_control_the_share_of_signal_need_not_fall_with_the_noise():
     assert share[2] - share[1] > 0.3
 
 
-@PROPERTY
-@given(problems("well", "single", "ill"), gammas)
+@drawn(problems("well", "single", "ill"), gammas)
 def test_property_limits(case, gamma):
-    """(vi) no noise: T4; much of it: lambda -> -1 and v -> gamma c / (sigma |c|), while without BN v -> c / sigma^2."""
+    """(vi) no noise: theorem least-squares; much of it: lambda -> -1 and v -> gamma c / (sigma |c|), while without BN v -> c / sigma^2."""
     scale = np.sqrt(case.s.max())
     path = noise_path(case.moments, gamma, scale * np.array([0.0, 1e7]))
     fit = least_squares(case.moments, gamma)
@@ -339,7 +333,7 @@ def test_control_broken_noise_formula_is_caught(name):
 
 def test_control_one_rate_for_signal_and_noise_is_caught():
     """(iii) the noise is penalized by 1 + lambda, not by lambda."""
-    for seed in SEEDS:
+    for seed in each(SEEDS):
         case = NoisyCase(seed)
         fit = ExactFit(case, case.white)
         v = fit.weights

@@ -1,4 +1,4 @@
-"""T7: two corrupted copies of the same inputs split the variance of a unit into signal and noise."""
+"""Theorem split: two corrupted copies of the same inputs split the variance of a unit into signal and noise."""
 
 import itertools
 from fractions import Fraction
@@ -6,10 +6,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
-from instances import PROPERTY, SEEDS, Rational, net, same
+from instances import SEEDS, Rational, net, same
 
 from bnlib.moments import Moments
 from bnlib.theory import noise_path, signal_and_noise
@@ -64,7 +63,7 @@ def test_exact_two_copies_give_the_law_of_total_variance(candidate):
         assert_split(candidate, CorruptedUnit(seed))
 
 
-def test_exact_additive_noise_at_the_first_layer_is_that_of_t6():
+def test_exact_additive_noise_at_the_first_layer_is_that_of_theorem_noise():
     """signal = v'Sigma v, noise = v'N v."""
     for seed in each(SEEDS):
         unit = CorruptedUnit(seed, linear=True)
@@ -136,8 +135,7 @@ def test_property_linear_unit_follows_the_noise_path():
     assert abs(noise - path.noise_share[0] * 0.49) < 4 * squares.std() / np.sqrt(len(X))
 
 
-@PROPERTY
-@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+@drawn(st.integers(0, 2**32 - 1), st.integers(1, 60), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
 def test_property_symmetry_shift_scale_and_columns(seed, n, shift, scale):
     first, second = np.random.default_rng(seed).standard_normal((2, n, 3))
     signal, noise = signal_and_noise(first, second)
@@ -152,8 +150,7 @@ def test_property_symmetry_shift_scale_and_columns(seed, n, shift, scale):
     assert np.abs(np.array(signal_and_noise(first[:, 1], second[:, 1])) - (signal[1], noise[1])).max() < 1e-15
 
 
-@PROPERTY
-@given(st.integers(0, 2**32 - 1), st.integers(2, 60))
+@drawn(st.integers(0, 2**32 - 1), st.integers(2, 60))
 def test_property_limits(seed, n):
     """No corruption: all signal. Mirrored copies: the signal is minus the variance. Constant unit: nothing."""
     z = np.random.default_rng(seed).standard_normal(n)

@@ -1,4 +1,4 @@
-"""T3: at a stationary point the rate is the Lagrange multiplier and the price of output variance."""
+"""Theorem stationarity: at a stationary point the rate is the Lagrange multiplier and the price of output variance."""
 
 import functools
 import itertools
@@ -7,12 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from counting import each
-from hypothesis import given
+from counting import drawn, each
 from hypothesis import strategies as st
 from instances import (
     LOSSES,
-    PROPERTY,
     SEEDS,
     Rational,
     correlated,
@@ -61,7 +59,7 @@ class StationaryCase:
         return self.grad_v @ velocity
 
 
-CASES = [StationaryCase(seed) for seed in SEEDS]
+CASES = {seed: StationaryCase(seed) for seed in SEEDS}
 
 
 def exact_rate(v, grad_v, gamma):
@@ -94,7 +92,7 @@ def test_exact_stationary_on_the_ellipsoid_is_stationary_for_the_raw_weights():
 def test_exact_convex_and_nonnegative_rate_is_a_global_minimum_without_normalization():
     """Penalized loss at u less that at v is 1/2 (u - v)'(H + lambda Sigma)(u - v), for every u."""
     checked = 0
-    for seed, case in each(zip(SEEDS, CASES)):
+    for seed, case in each(CASES.items()):
         source = Rational(seed + 300)
         source.d = len(case.v)
         move = source.vector()
@@ -239,8 +237,7 @@ def test_torch_eps_inequality(seed, loss):
     same(beta - beta.mean(), b, tolerance)
 
 
-@PROPERTY
-@given(problems(), gammas, st.integers(0, 2**32 - 1))
+@drawn(problems(), gammas, st.integers(0, 2**32 - 1))
 def test_property_penalized_minimum_is_global(case, gamma, seed):
     moments = case.moments
     size = min(abs(gamma), 1.0) * case.explained_std
@@ -256,8 +253,7 @@ def test_property_penalized_minimum_is_global(case, gamma, seed):
     same(rate(fit.weights, moments.cov @ fit.weights - moments.cross, size) + 1, fit.rate + 1, case.tolerance)
 
 
-@PROPERTY
-@given(problems(), st.floats(0.05, 20.0))
+@drawn(problems(), st.floats(0.05, 20.0))
 def test_property_shadow_price(case, gamma):
     size, step = gamma * case.explained_std, 1e-4 * case.explained_std
     low, high = (least_squares(case.moments, size + shift).loss for shift in (-step, step))
@@ -279,7 +275,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_control_broken_multiplier_is_caught(name):
     with pytest.raises(AssertionError):
-        for case in CASES:
+        for case in CASES.values():
             assert_multiplier(BROKEN[name], case)
 
 
