@@ -20,27 +20,27 @@ COLUMNS = {
     "control": "negative controls",
 }
 seen = Counter()
-reached = []  # of every loop that is under way, the name of its instance
+left = []  # where loops were left, the inner loop's instance first
 
 
-def each(instances):
-    """Go through instances, or the values of a dictionary of named ones; a failure says at which one.
+def each(instances, what="seed"):
+    """Go through instances, or the values of a dictionary of named ones; a failure says at which: "seed 17".
 
     An instance counts if something was compared on it: exactly, or in floating point only.
     """
+    left.clear()
     named = instances.items() if isinstance(instances, Mapping) else ((instance, instance) for instance in instances)
-    reached.append(None)
-    try:
-        for name, instance in named:
-            reached[-1] = name
-            equal, close = seen["equal"], seen["close"]
+    for name, instance in named:
+        equal, close = seen["equal"], seen["close"]
+        try:
             yield instance
-            if seen["equal"] > equal:
-                seen["exact"] += 1
-            elif seen["close"] > close:
-                seen["approximate"] += 1
-    finally:
-        reached.pop()
+        except GeneratorExit:  # a failure on its way out of the loop lets go of it
+            left.append(f"{what} {name}")
+            raise
+        if seen["equal"] > equal:
+            seen["exact"] += 1
+        elif seen["close"] > close:
+            seen["approximate"] += 1
 
 
 def drawn(*strategies):
@@ -66,12 +66,12 @@ def kind_of(item):
 def counted(item):
     """Run around a test: count what it looks at, and refuse an identity that was checked on too little."""
     seen.clear()
-    reached.clear()
+    left.clear()
     try:
         result = yield
     except Exception as failure:
-        if reached:
-            failure.add_note("Instance: " + ", within it ".join(map(str, reached)))
+        if left:
+            failure.add_note("The loop was at " + ", within ".join(left))
         raise
     if kind_of(item):
         theorem, kind = kind_of(item)

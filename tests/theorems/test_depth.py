@@ -90,7 +90,7 @@ def replaced(array, k, value):
 
 NETWORKS = {seed: ExactNetwork(seed) for seed in SEEDS}
 UNITS = {
-    f"seed {seed}, layer {layer}, unit {k}": network.unit(layer, k)
+    f"{seed}, layer {layer}, unit {k}": network.unit(layer, k)
     for seed, network in NETWORKS.items()
     for layer, k in ((0, 0), (0, 1), (1, 0))
 }

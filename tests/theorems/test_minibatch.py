@@ -35,13 +35,13 @@ def assert_factor(candidate, M):
 
 
 def test_exact_factor_of_every_batch_size():
-    for M in each(range(2, 130)):
+    for M in each(range(2, 130), "M ="):
         assert_factor(minibatch_factor, M)
 
 
 def test_exact_product_of_neighbours():
     """a_M a_(M+1) = (M - 1) / sqrt(M (M + 1)): squares are rational and pi cancels."""
-    for M in each(range(2, 130)):
+    for M in each(range(2, 130), "M ="):
         (first, power), (second, other) = exact_factor_squared(M), exact_factor_squared(M + 1)
         assert power + other == 0
         same(first * second, Fraction((M - 1) ** 2, M * (M + 1)))
@@ -49,7 +49,7 @@ def test_exact_product_of_neighbours():
 
 def test_exact_decay_undoes_the_factor():
     """Population BN with decay a on gamma: gamma (1 + a) = R sigma_t; with a = 1/a_M - 1 it is a_M R sigma_t."""
-    for M in each(range(2, 130)):
+    for M in each(range(2, 130), "M ="):
         same((1 + minibatch_decay(M)) * minibatch_factor(M), 1.0, rtol=1e-15)
     assert minibatch_decay([4, 32]).round(5).tolist() == [0.25331, 0.02423]
 
