@@ -112,22 +112,24 @@ def test_a_kept_row_is_used_for_the_same_configuration_code_and_data_alone(tmp_p
     assert len(rest.calls) == {"seeds": 2, "conditions": 2}.get(next(iter(change)), 4)
 
 
-SCRIPT = """
+KILLS = int(os.environ.get("BNLIB_KILLS", "2"))
+GROUPS = 6 * KILLS  # pairs of two rows each, some ten a second
+LONG = f"""
 from bnlib.experiments import Conditions, sweep
 from bnlib.training import Arm, Schedule
 
-arms = [Arm("batch"), Arm("none", weight_decay=1e-2)]
-conditions = [Conditions(train_size=160, noise_std=std / 10) for std in range(20)]
-sweep(arms, conditions, Schedule(hidden=(8,), epochs=40, batch_size=32), (0, 1))
+arms = [Arm("layer"), Arm("none", weight_decay=1e-2)]
+conditions = [Conditions(train_size=160, noise_std=std / 10) for std in range({GROUPS})]
+arguments = arms, conditions, Schedule(hidden=(8,), epochs=40, batch_size=32), (0, 1)
 """
 
 
 def test_kill_9_loses_no_finished_row(tmp_path):
     """BNLIB_KILLS sets how often; what is there afterwards is whole, and the sweep ends as if nothing had happened."""
     store, rng, seen = tmp_path / "store", np.random.default_rng(), {}
-    command = [sys.executable, "-c", SCRIPT]
+    command = [sys.executable, "-c", LONG + "sweep(*arguments)"]
     environment = os.environ | {"BNLIB_STORE": str(store), "OMP_NUM_THREADS": "1"}
-    for _ in range(int(os.environ.get("BNLIB_KILLS", "2"))):
+    for _ in range(KILLS):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline, before = time.monotonic() + 120, len(seen)
         while len(finished(store)) <= before and process.poll() is None and time.monotonic() < deadline:
@@ -139,15 +141,16 @@ def test_kill_9_loses_no_finished_row(tmp_path):
         assert len(rows) > len(seen) or process.returncode == 0, "the sweep did not get on"
         assert {name: rows.get(name) for name in seen} == seen
         seen = rows
-    assert 0 < len(seen) < 80, "killed too late to be in the middle"
+    assert 0 < len(seen) < 4 * GROUPS, "killed too late to be in the middle"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = finished(store)
-    assert len(rows) == 80
+    assert len(rows) == 4 * GROUPS
     assert {name: rows[name] for name in seen} == seen
-    uninterrupted = tmp_path / "uninterrupted"
-    subprocess.run(command, env=environment | {"BNLIB_STORE": str(uninterrupted)}, check=True, capture_output=True)
-    assert finished(uninterrupted) == rows
+    names = {}
+    exec(LONG, names)
+    sweep(*names["arguments"], executor=Inline(), store=tmp_path / "uninterrupted")
+    assert finished(tmp_path / "uninterrupted") == rows
 
 
 def finished(store):
