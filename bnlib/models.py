@@ -1,18 +1,27 @@
 """Networks with a named normalization, built from torch's own layers: what is measured is what users have."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from bnlib.data import SIDE
 from bnlib.validation import choice
 
 NORMALIZATIONS = ("batch", "layer", "weight", "none")
 
 
-def network(widths, normalization="batch", normalize_output=False, gamma=None, eps=1e-5, seed=0, dtype=torch.float32):
+def network(
+    widths: Sequence[int],
+    normalization: str = "batch",
+    normalize_output: bool = False,
+    gamma: float | None = None,
+    eps: float = 1e-5,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
     """A multilayer perceptron: Linear, normalization, ReLU, …, Linear.
 
     Parameters
@@ -61,7 +70,7 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     _check_eps(eps)
     if gamma == 0:
         raise ValueError("gamma = 0 switches the units off; it must be nonzero")
-    layers = []
+    layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for depth, (inputs, outputs) in enumerate(pairwise(widths), start=1):
@@ -80,8 +89,54 @@ def network(widths, normalization="batch", normalize_output=False, gamma=None, e
     return nn.Sequential(*layers).to(dtype)
 
 
-def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0):
-    """A small convolutional network for images of 28 by 28 pixels, given as rows of 784.
+def unit(
+    inputs: int, gamma: float | None = None, beta: float | None = None, seed: int = 0, eps: float = 1e-30
+) -> nn.Sequential:
+    """One linear unit with batch normalization, in float64: what the closed forms are about.
+
+    Parameters
+    ----------
+    inputs : int
+    gamma, beta : float, optional
+        Fixed where given; without it gamma is learned from 1, beta from 0.
+    seed : int
+        Of the initial weights.
+    eps : float
+        Of `BatchNorm1d`, positive; the default is as good as none.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        `Linear` and `BatchNorm1d`, in training mode; the output has the shape (n, 1).
+
+    Raises
+    ------
+    ValueError
+        If `inputs` or `eps` is not positive, or `gamma` is 0.
+
+    Examples
+    --------
+    >>> x = torch.randn(100, 3, dtype=torch.float64)
+    >>> output = unit(3, gamma=0.5, beta=2.0)(x)
+    >>> round(output.mean().item(), 6), round(output.std(correction=0).item(), 6)
+    (2.0, 0.5)
+    """
+    model = network((inputs, 1), normalize_output=True, gamma=gamma, eps=eps, seed=seed, dtype=torch.float64)
+    if beta is not None:
+        model[1].bias.data.fill_(beta)
+        model[1].bias.requires_grad_(False)
+    return model
+
+
+def convolutional(
+    channels: Sequence[int],
+    normalization: str = "batch",
+    classes: int = 10,
+    eps: float = 1e-5,
+    seed: int = 0,
+    side: int = 28,
+) -> nn.Sequential:
+    """A small convolutional network for square images, given as rows of pixels.
 
     Conv2d of 3 by 3, normalization, ReLU and max-pooling that halves the sides, as often as there are `channels`;
     then Linear.
@@ -89,7 +144,7 @@ def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0)
     Parameters
     ----------
     channels : sequence of int
-        Of each `Conv2d`, one to four of them.
+        Of each `Conv2d`, as many as the sides can be halved: one to four for 28 pixels.
     normalization : {"batch", "none"}
         What follows each `Conv2d`: `BatchNorm2d` or nothing.
     classes : int
@@ -99,6 +154,8 @@ def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0)
     seed : int
         Of the initial weights: networks that share channels, classes and seed share them, whatever their
         normalization.
+    side : int
+        Pixels of a side.
 
     Returns
     -------
@@ -116,13 +173,17 @@ def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0)
     torch.Size([2, 10])
     """
     choice("normalization", normalization, ("batch", "none"))
-    side = SIDE >> len(channels)
-    if not len(channels) or min(channels) < 1 or side < 1:
-        raise ValueError(f"channels = {tuple(channels)} is no network; give one to four numbers, each at least 1")
+    if side < 2:
+        raise ValueError(f"side = {side} cannot be halved; it must be at least 2")
+    left = side >> len(channels)
+    if not len(channels) or min(channels) < 1 or left < 1:
+        raise ValueError(
+            f"channels = {tuple(channels)} is no network; give 1 to {side.bit_length() - 1} numbers, each at least 1"
+        )
     if classes < 1:
         raise ValueError(f"classes = {classes} leaves no output; it must be at least 1")
     _check_eps(eps)
-    layers = [nn.Unflatten(1, (1, SIDE, SIDE))]
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for inputs, outputs in pairwise((1, *channels)):
@@ -132,16 +193,16 @@ def convolutional(channels, normalization="batch", classes=10, eps=1e-5, seed=0)
                 conv.bias = None  # batch normalization subtracts it again
                 layers.append(nn.BatchNorm2d(outputs, eps=eps))
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * side**2, classes)]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * left**2, classes)]
     return nn.Sequential(*layers)
 
 
-def _check_eps(eps):
+def _check_eps(eps: float) -> None:
     if not eps > 0:
         raise ValueError(f"eps = {eps} is refused by torch in training; use 1e-30 for none")
 
 
-def _batch_norm(units, gamma, eps, dtype):
+def _batch_norm(units: int, gamma: float | None, eps: float, dtype: torch.dtype) -> nn.BatchNorm1d:
     layer = nn.BatchNorm1d(units, eps=eps, dtype=dtype)  # at once: a gamma rounded to float32 stays rounded
     if gamma is not None:
         layer.weight.data.fill_(gamma)
@@ -149,7 +210,7 @@ def _batch_norm(units, gamma, eps, dtype):
     return layer
 
 
-def fold(linear, batch_norm):
+def fold(linear: nn.Linear, batch_norm: nn.BatchNorm1d) -> nn.Linear:
     """The linear layer that computes, in evaluation mode, what `linear` and `batch_norm` compute together.
 
     Its rows are the effective weights v = gamma w / sqrt(running_var + eps), its bias

@@ -4,15 +4,21 @@ Arms trained together share their seed: the same initial weights, the same batch
 they differ in nothing but what the arm says.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from bnlib.models import NORMALIZATIONS, network
 from bnlib.stack import Stack
 from bnlib.validation import choice, finite_array, nonnegative
+
+if TYPE_CHECKING:
+    from bnlib.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Arm:
     weight_decay: float = 0.0
     gamma: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("normalization", self.normalization, NORMALIZATIONS)
         nonnegative("weight_decay", self.weight_decay)
 
@@ -52,11 +58,13 @@ class Schedule:
     hidden : tuple of int
         Widths of the hidden layers.
     epochs, batch_size : int
-        A last, smaller batch is dropped, so that every batch has the same size (T9).
+        A last, smaller batch is dropped, so that every batch has the same size (theorem minibatch).
     learning_rate : float
         At the first step; it falls linearly to 0 at the last.
     momentum : float
         Of ``torch.optim.SGD``.
+    channels : tuple of int
+        Where given, the network is `bnlib.models.convolutional` of these, and `hidden` is of no concern.
 
     Examples
     --------
@@ -64,25 +72,33 @@ class Schedule:
     128
     """
 
-    hidden: tuple = (100,)
+    hidden: tuple[int, ...] = (100,)
     epochs: int = 5
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
+    channels: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} trains nothing; it must be at least 1")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate = {self.learning_rate} is not positive; it must be above 0")
 
-    def steps(self, rows):
+    def steps(self, rows: int) -> int:
         """Steps of a training on that many rows."""
         return self.epochs * (rows // self.batch_size)
 
 
-def batches(inputs, labels, batch_size, epochs, stream, noise_std=0.0):
+def batches(
+    inputs: np.ndarray | torch.Tensor,
+    labels: np.ndarray | torch.Tensor,
+    batch_size: int,
+    epochs: int,
+    stream: Sequence[int],
+    noise_std: ArrayLike = 0.0,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The batches of a training: rows in a new order in every epoch, and fresh Gaussian noise on every input.
 
     Parameters
@@ -122,7 +138,17 @@ def batches(inputs, labels, batch_size, epochs, stream, noise_std=0.0):
             yield add_noise(inputs[chosen]), labels[chosen]
 
 
-def train(arms, inputs, labels, schedule, seed, noise_std=0.0, observe=None, device="cpu", dtype=torch.float32):
+def train(
+    arms: Sequence[Arm],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    noise_std: ArrayLike = 0.0,
+    observe: Callable[[int, list[nn.Sequential]], object] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> list[nn.Sequential]:
     """Train a network for every arm, as one `bnlib.stack.Stack`, on the same batches and noise.
 
     Parameters
@@ -154,7 +180,7 @@ def train(arms, inputs, labels, schedule, seed, noise_std=0.0, observe=None, dev
     Raises
     ------
     ValueError
-        If there are fewer rows than a batch has.
+        If there are fewer rows than a batch has, or `schedule` has channels: those networks are for `train_alone`.
 
     Examples
     --------
@@ -164,6 +190,8 @@ def train(arms, inputs, labels, schedule, seed, noise_std=0.0, observe=None, dev
     >>> len(models)
     2
     """
+    if schedule.channels:
+        raise ValueError(f"schedule has channels = {schedule.channels}; a convolutional network is for train_alone")
     inputs, labels = np.asarray(inputs), np.asarray(labels, dtype=np.int64)
     widths = (inputs.shape[1], *schedule.hidden, int(labels.max()) + 1)
     models = [network(widths, arm.normalization, gamma=arm.gamma, seed=seed, dtype=dtype).to(device) for arm in arms]
@@ -180,7 +208,16 @@ def train(arms, inputs, labels, schedule, seed, noise_std=0.0, observe=None, dev
     return [model.cpu().eval() for model in models]
 
 
-def train_alone(model, inputs, labels, schedule, seed, weight_decay=0.0, noise_std=0.0, observe=None):
+def train_alone(
+    model: nn.Module,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    weight_decay: float = 0.0,
+    noise_std: ArrayLike = 0.0,
+    observe: Callable[[int, nn.Module], object] | None = None,
+) -> nn.Module:
     """Train one network of any kind with the loop that anyone would write, on the batches and noise of `train`.
 
     Parameters
@@ -190,7 +227,7 @@ def train_alone(model, inputs, labels, schedule, seed, weight_decay=0.0, noise_s
     inputs : ndarray, shape (n, ...)
     labels : ndarray, shape (n,), dtype int64
     schedule : Schedule
-        Its `hidden` is of no concern here.
+        Its `hidden` and `channels` are of no concern here.
     seed : int
         Of batches and noise.
     weight_decay : float
@@ -208,25 +245,128 @@ def train_alone(model, inputs, labels, schedule, seed, weight_decay=0.0, noise_s
     >>> train_alone(nn.Linear(5, 2), inputs, labels, Schedule(batch_size=32), seed=0)
     Linear(in_features=5, out_features=2, bias=True)
     """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learned, schedule.learning_rate, schedule.momentum, weight_decay=weight_decay)
+    like = next(model.parameters(), torch.empty(0))
     steps = schedule.steps(len(inputs))
     x = torch.as_tensor(inputs, dtype=torch.float32)
-    model.train()
     drawn = batches(x, labels, schedule.batch_size, schedule.epochs, [seed, 1], noise_std)
-    for step, (x, target) in enumerate(drawn):
-        if observe is not None:
-            observe(step, model)
-        optimizer.param_groups[0]["lr"] = schedule.learning_rate * (1 - step / steps)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x.to(learned[0])), target.to(learned[0].device)).backward()
-        optimizer.step()
-    if observe is not None:
-        observe(steps, model)
+    fit(
+        model,
+        ((x.to(like), target.to(like.device)) for x, target in drawn),
+        nn.functional.cross_entropy,
+        lambda step: schedule.learning_rate * (1 - step / steps),
+        schedule.momentum,
+        weight_decay,
+        observe=observe,
+    )
     return model.eval()
 
 
-def settle(parameters, objective, iterations=100):
+def fit(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    loss_fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    learning_rate: float | Callable[[int], float],
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    parameters: Iterable[Any] | None = None,
+    observe: Callable[[int, nn.Module], object] | None = None,
+) -> nn.Module:
+    """Stochastic gradient descent, as plain as ``torch.optim.SGD`` has it: a step a batch.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained in place; put into training mode, and left in it.
+    batches : iterable of (inputs, targets)
+        ``itertools.repeat((inputs, targets), steps)`` makes it gradient descent on all the data.
+    loss_fn : callable
+        ``loss_fn(model(inputs), targets)``, a scalar; it may look at the model too, to add a penalty.
+    learning_rate : float or callable
+        One number, or ``learning_rate(step)``, steps from 0.
+    momentum, weight_decay : float
+    parameters : iterable of torch.nn.Parameter or of dict, optional
+        What is learned; default: all that requires a gradient. A dict is a group of torch's, such as
+        ``{"params": [gamma], "weight_decay": 0.1}``; one with an ``lr`` keeps it at every step.
+    observe : callable, optional
+        ``observe(step, model)``, called before every step and after the last one. Gradients are those of the step
+        before, None at step 0; the model must not be changed.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or the model has nothing to learn.
+
+    Examples
+    --------
+    >>> from itertools import repeat
+    >>> x = torch.tensor([[-1.0], [1.0]])
+    >>> line = fit(nn.Linear(1, 1), repeat((x, 3 * x + 1), 200), half_squared_error, learning_rate=0.5)
+    >>> round(line.weight.item(), 4), round(line.bias.item(), 4)
+    (3.0, 1.0)
+    """
+    learned = list(model.parameters() if parameters is None else parameters)
+    learned = [entry for entry in learned if isinstance(entry, dict) or entry.requires_grad]
+    if not learned:
+        raise ValueError(f"model ({type(model).__name__}) has nothing to learn; a parameter must require a gradient")
+    fixed = ["lr" in entry for entry in learned if isinstance(entry, dict)] or [False]
+    optimizer = torch.optim.SGD(learned, 0.0, momentum, weight_decay=weight_decay)
+    model.train()
+    step = -1
+    for step, (x, target) in enumerate(batches):
+        if observe is not None:
+            observe(step, model)
+        rate = learning_rate(step) if callable(learning_rate) else learning_rate
+        for group, keeps in zip(optimizer.param_groups, fixed):
+            if not keeps:
+                group["lr"] = rate
+        optimizer.zero_grad()
+        loss_fn(model(x), target).backward()
+        optimizer.step()
+    if step < 0:
+        raise ValueError("batches is empty; give at least one (inputs, targets)")
+    if observe is not None:
+        observe(step + 1, model)
+    return model
+
+
+def half_squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Half the squared error, summed over the outputs, averaged over the batch: the loss of theorem least-squares.
+
+    Parameters
+    ----------
+    output : torch.Tensor, shape (n,) or (n, k)
+    target : torch.Tensor, shape of `output`
+        For one output (n, 1) also (n,).
+
+    Returns
+    -------
+    torch.Tensor, a scalar
+
+    Raises
+    ------
+    ValueError
+        If shapes differ: torch would spread one over the other.
+
+    Examples
+    --------
+    >>> float(half_squared_error(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 0.0])))
+    2.5
+    """
+    if target.shape != output.shape:
+        if target.shape != output.shape[:1] or output.shape[1:] != (1,):
+            raise ValueError(f"target has shape {tuple(target.shape)}; it must be that of output, {tuple(output.shape)}")
+        target = target[:, None]
+    return (output - target).square().reshape(len(output), -1).sum(dim=1).mean() / 2
+
+
+def settle(
+    parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Tensor], iterations: int = 100
+) -> float:
     """Minimize to rest: L-BFGS until nothing is left of the gradient but rounding.
 
     Parameters
@@ -250,7 +390,7 @@ def settle(parameters, objective, iterations=100):
     True
     """
 
-    def closure():
+    def closure() -> torch.Tensor:
         optimizer.zero_grad()
         loss = objective()
         loss.backward()
@@ -271,7 +411,14 @@ def settle(parameters, objective, iterations=100):
     return max(float(parameter.grad.abs().max()) for parameter in parameters)
 
 
-def evaluate(models, inputs, labels, noise_std, seed):
+def evaluate(
+    models: Sequence[nn.Module],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    noise_std: ArrayLike,
+    seed: int,
+    chunk_rows: int | None = None,
+) -> list[tuple[float, float]]:
     """Accuracy and mean cross-entropy on inputs corrupted as in training.
 
     Parameters
@@ -282,6 +429,8 @@ def evaluate(models, inputs, labels, noise_std, seed):
     noise_std : float or array_like, shape (d,)
     seed : int
         Of the noise: the same for every model.
+    chunk_rows : int, optional
+        Rows that go through a model at a time, where all of them would take too much memory.
 
     Returns
     -------
@@ -292,13 +441,14 @@ def evaluate(models, inputs, labels, noise_std, seed):
     found = []
     with torch.no_grad():
         for model in models:
-            logits = model.eval()(x)
+            model.eval()
+            logits = model(x) if chunk_rows is None else torch.cat([model(rows) for rows in x.split(chunk_rows)])
             accuracy = (logits.argmax(dim=1) == target).double().mean()
             found.append((float(accuracy), float(nn.functional.cross_entropy(logits, target))))
     return found
 
 
-def standardize(dataset):
+def standardize(dataset: "Dataset") -> dict[str, np.ndarray]:
     """Images of the three splits, shifted and scaled by two scalars of the training split.
 
     Parameters
@@ -316,16 +466,16 @@ def standardize(dataset):
     return {part: ((getattr(dataset, part).images - mean) / std).astype(np.float32) for part in parts}
 
 
-def _noise(noise_std, stream):
+def _noise(noise_std: ArrayLike, stream: Sequence[int]) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function that adds noise to a batch in place, from a generator of its own."""
-    std = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=(0, 1)))
-    if not std.any():
+    levels = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=(0, 1)))
+    if not levels.any():
         return lambda x: x
-    std = torch.from_numpy(std)
+    std = torch.from_numpy(levels)
     # torch draws twice as fast as NumPy; the second word, since the first seeds the order
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(stream).generate_state(2, np.uint64)[1] >> 1))
 
-    def add(x):
+    def add(x: torch.Tensor) -> torch.Tensor:
         noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator)
         return x.add_(noise.mul_(std) if std.ndim else noise, alpha=1 if std.ndim else float(std))
 
