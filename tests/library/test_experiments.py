@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 import loky
 import numpy as np
@@ -114,21 +115,21 @@ def test_a_kept_row_is_used_for_the_same_configuration_code_and_data_alone(tmp_p
 
 KILLS = int(os.environ.get("BNLIB_KILLS", "2"))
 GROUPS = 6 * KILLS  # pairs of two rows each, some ten a second
-LONG = f"""
-from bnlib.experiments import Conditions, sweep
-from bnlib.training import Arm, Schedule
-
-arms = [Arm("layer"), Arm("none", weight_decay=1e-2)]
-conditions = [Conditions(train_size=160, noise_std=std / 10) for std in range({GROUPS})]
-arguments = arms, conditions, Schedule(hidden=(8,), epochs=40, batch_size=32), (0, 1)
-"""
+LONG = (
+    [Arm("layer"), Arm("none", weight_decay=1e-2)],
+    [Conditions(train_size=160, noise_std=std / 10) for std in range(GROUPS)],
+    Schedule(hidden=(8,), epochs=40, batch_size=32),
+    SEEDS,
+)
+SCRIPT = "from bnlib.experiments import sweep; from test_experiments import LONG; sweep(*LONG)"
 
 
 def test_kill_9_loses_no_finished_row(tmp_path):
     """BNLIB_KILLS sets how often; what is there afterwards is whole, and the sweep ends as if nothing had happened."""
     store, rng, seen = tmp_path / "store", np.random.default_rng(), {}
-    command = [sys.executable, "-c", LONG + "sweep(*arguments)"]
-    environment = os.environ | {"BNLIB_STORE": str(store), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT]
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = os.environ | {"BNLIB_STORE": str(store), "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     for _ in range(KILLS):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline, before = time.monotonic() + 120, len(seen)
@@ -147,9 +148,7 @@ def test_kill_9_loses_no_finished_row(tmp_path):
     rows = finished(store)
     assert len(rows) == 4 * GROUPS
     assert {name: rows[name] for name in seen} == seen
-    names = {}
-    exec(LONG, names)
-    sweep(*names["arguments"], executor=Inline(), store=tmp_path / "uninterrupted")
+    sweep(*LONG, executor=Inline(), store=tmp_path / "uninterrupted")
     assert finished(tmp_path / "uninterrupted") == rows
 
 
