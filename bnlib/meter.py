@@ -1,19 +1,26 @@
 """The meter: what rate does batch normalization set, now, in your network?
 
-Theorem T2 holds at every step, for every loss and every batch, and T8 at every depth: the rate of a
+Theorem rate holds at every step, for every loss and every batch, and theorem depth at every depth: the rate of a
 unit is lambda = -(dJ/dgamma) / gamma, and its L2-equivalent is
 alpha = -(dJ/dgamma) (q + eps) / (gamma norm(w)^2) with q the variance of its pre-activation. One backward
 pass in training mode gives both; no covariance matrix is needed. The units of a convolution are its channels, its
 inputs are patches: q is a variance over images and positions, w the flattened kernel.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+
+from bnlib.validation import extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ("layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate")
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -41,7 +48,7 @@ class Report:
         The norm of v = gamma w / sqrt(q + eps).
     """
 
-    layer: tuple
+    layer: tuple[str, ...]
     channel: np.ndarray
     gamma: np.ndarray
     weight_norm: np.ndarray
@@ -50,7 +57,7 @@ class Report:
     l2_rate: np.ndarray
     effective_norm: np.ndarray
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """One row a channel, columns ``layer channel gamma weight_norm batch_var rate l2_rate``.
 
         Returns
@@ -59,7 +66,7 @@ class Report:
         """
         return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
 
-    def by_layer(self):
+    def by_layer(self) -> pd.DataFrame:
         """One row a layer, columns ``layer channels rate l2_rate``.
 
         ``rate`` is the mean over channels. ``l2_rate`` is the one ``weight_decay`` for the whole
@@ -77,8 +84,52 @@ class Report:
             {"channels": layers.size(), "rate": layers.rate.mean(), "l2_rate": totals.pull / totals.norm_squared}
         ).reset_index()
 
+    def plot(self) -> "Figure":
+        """Draw the layers by depth and the ``l2_rate`` of each: filled triangles up shrink, open ones down stretch.
 
-def measure(model, batches, loss_fn):
+        Returns
+        -------
+        matplotlib.figure.Figure
+            With one pair of axes, in whatever style is set.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib, the extra ``plot``, is not installed.
+        """
+        pyplot = extra("matplotlib.pyplot", "plot")
+        layers = self.by_layer()
+        depths = np.arange(1, len(layers) + 1)
+        figure, axes = pyplot.subplots(layout="constrained")
+        axes.axhline(0, color="gray", linewidth=0.8)
+        axes.vlines(depths, 0, layers.l2_rate, color="gray", linewidth=0.8)
+        shrinks = (layers.l2_rate >= 0).to_numpy()
+        for chosen, marker, fill, label in (
+            (shrinks, "^", "full", "shrinks the effective weights"),
+            (~shrinks, "v", "none", "stretches them"),
+        ):
+            if chosen.any():
+                axes.plot(
+                    depths[chosen],
+                    layers.l2_rate[chosen],
+                    marker,
+                    markersize=8,
+                    fillstyle=fill,
+                    label=label,
+                    color="C0",
+                )
+        axes.set_xticks(depths, layers.layer)
+        axes.set(xlabel="layer, by depth", ylabel="rate in units of weight_decay")
+        axes.ticklabel_format(axis="y", scilimits=(-2, 3))
+        axes.legend()
+        return figure
+
+
+def measure(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    loss_fn: Callable[[Any, Any], torch.Tensor],
+) -> Report:
     """Measure the rate that batch normalization sets, in every linear or convolutional layer before one.
 
     The layers are `Linear` or `Conv1d` before `BatchNorm1d`, and `Conv2d` before `BatchNorm2d`.
@@ -90,7 +141,7 @@ def measure(model, batches, loss_fn):
         Its parameters, gradients, running statistics, modes and the random state are left as found.
     batches : iterable of (inputs, targets)
         The rates are averaged over the batches, weighted by their lengths: use the batch size of
-        training, since the rate depends on it (T9), and many batches, since a rate is a small mean of
+        training, since the rate depends on it (theorem minibatch), and many batches, since a rate is a small mean of
         scattered gradients. Two halves of them, measured apart, tell how much is chance.
     loss_fn : callable
         ``loss_fn(model(inputs), targets)``, a scalar averaged over the batch.
@@ -113,7 +164,8 @@ def measure(model, batches, loss_fn):
     >>> report.to_frame().shape
     (4, 7)
     """
-    totals, rows = {}, 0
+    totals: dict[str, np.ndarray] = {}
+    rows = 0
     with _left_as_found(model):
         model.train()
         for inputs, targets in batches:
@@ -145,9 +197,11 @@ def measure(model, batches, loss_fn):
     )
 
 
-def _measure_batch(model, inputs, targets, loss_fn):
+def _measure_batch(
+    model: nn.Module, inputs: Any, targets: Any, loss_fn: Callable[[Any, Any], torch.Tensor]
+) -> dict[str, np.ndarray]:
     """For each pair of layers an array (6, channels): gamma, |w|, q, lambda, alpha, |v|."""
-    pairs = {}
+    pairs: dict[str, tuple[Any, ...]] = {}
     with _recording_pairs(model, pairs):
         loss = loss_fn(model(inputs), targets)
     if not pairs:
@@ -175,26 +229,28 @@ def _measure_batch(model, inputs, targets, loss_fn):
     return measured
 
 
-def _as_rows(values):
+def _as_rows(values: torch.Tensor) -> torch.Tensor:
     """(batch, channels, positions ...) as float64 rows (batch times positions, channels)."""
     return values.double().movedim(1, -1).flatten(0, -2)
 
 
 @contextmanager
-def _recording_pairs(model, pairs):
+def _recording_pairs(model: nn.Module, pairs: dict[str, tuple[Any, ...]]) -> Iterator[None]:
     """Fill `pairs` with name: (linear, batch_norm, pre-activation, output) during a forward pass."""
     # (tensor, its version, name, linear): tensors are kept alive, so that identity means identity, and
     # the version tells whether an in-place activation has been there since
-    made_by = []
+    made_by: list[tuple[Any, ...]] = []
     handles = []
 
-    def after_linear(name):
-        def hook(linear, _, output):
+    def after_linear(name: str) -> Callable[..., None]:
+        def hook(linear: nn.Module, _: Any, output: torch.Tensor) -> None:
             made_by.append((output, output._version, name, linear))
 
         return hook
 
-    def after_batch_norm(batch_norm, arguments, keywords, output):
+    def after_batch_norm(
+        batch_norm: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: torch.Tensor
+    ) -> torch.Tensor | None:
         normalized = arguments[0] if arguments else keywords["input"]
         for tensor, version, name, linear in made_by:
             if tensor is normalized and tensor._version == version:
@@ -226,7 +282,7 @@ def _recording_pairs(model, pairs):
 
 
 @contextmanager
-def _left_as_found(model):
+def _left_as_found(model: nn.Module) -> Iterator[None]:
     """Restore modes, buffers and the random state; gradients are never touched."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from bnlib.validation import covariance, finite_array, nonnegative
 
@@ -42,12 +43,12 @@ class Moments:
     0.75
     """
 
-    mean: np.ndarray
-    cov: np.ndarray
-    cross: np.ndarray
-    target_var: np.ndarray
+    mean: NDArray[np.float64]
+    cov: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    target_var: NDArray[np.float64]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         mean = finite_array("mean", self.mean, ndim=1)
         d = mean.shape[0]
         cov = covariance("cov", self.cov, dimension=d)
@@ -66,7 +67,7 @@ class Moments:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def from_data(cls, X, t, chunk_rows=4096):
+    def from_data(cls, X: ArrayLike, t: ArrayLike, chunk_rows: int = 4096) -> "Moments":
         """Compute the moments in one pass over chunks of rows.
 
         Parameters
@@ -145,8 +146,8 @@ class Moments:
             cross, target_var = cross[:, 0], target_var[0]
         return cls(mean=origin + mean, cov=cov / seen, cross=cross / seen, target_var=target_var / seen)
 
-    def with_noise(self, noise_std=None, noise_cov=None):
-        """Moments of x + n, where n is independent of (x, t), of mean 0 and covariance N (T6).
+    def with_noise(self, noise_std: float | None = None, noise_cov: ArrayLike | None = None) -> "Moments":
+        """Moments of x + n, where n is independent of (x, t), of mean 0 and covariance N (theorem noise).
 
         Parameters
         ----------
@@ -182,7 +183,7 @@ class Moments:
         return Moments(self.mean, self.cov + noise, self.cross, self.target_var)
 
     @cached_property
-    def spectrum(self):
+    def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The eigenvalues s_i as an array (d,), ascending, numerically zero ones set to 0, and the eigenvectors
         u_i as columns of an array (d, d).
         """
@@ -197,7 +198,7 @@ class Moments:
         return s, U
 
     @cached_property
-    def shares(self):
+    def shares(self) -> NDArray[np.float64]:
         """What direction i explains of the target, R_i^2 = (u_i'c)^2 / (s_i sigma_t^2), as an array (d,) or (d, k)."""
         s, U = self.spectrum
         along = U.T @ self.cross
@@ -206,7 +207,7 @@ class Moments:
         return np.divide(along**2, scale, out=np.zeros_like(along), where=scale > 0)
 
     @property
-    def r_squared(self):
+    def r_squared(self) -> NDArray[np.float64]:
         """The share of the target's variance that a linear fit explains, R^2 = c'Sigma^+ c / sigma_t^2."""
         r_squared = self.shares.sum(axis=0)
         if (r_squared > 1 + 1e-6).any():
@@ -216,7 +217,7 @@ class Moments:
         return r_squared
 
 
-def semidefinite_spectrum(name, matrix):
+def semidefinite_spectrum(name: str, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigendecomposition of a covariance matrix, with its numerical null space made exact.
 
     Parameters

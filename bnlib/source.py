@@ -13,7 +13,6 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -124,6 +123,8 @@ def function_digest(function: Callable[..., Any]) -> str:
     ValueError
         If it reads a global or an enclosing variable that is neither a module nor importable nor such a function,
         since nobody sees when its value changes; or if an argument that `functools.partial` gives is not plain.
+    TypeError
+        If it is no function.
 
     Examples
     --------
@@ -181,13 +182,13 @@ class _Module:
         self.imports = list(_imports(tree.body, typing_only=False))
         self.for_types = list(_imports(tree.body, typing_only=True))
         for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                if ast.get_docstring(node, clean=False) is not None:
-                    node.body = node.body[1:] or [ast.Pass()]
+            documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            if documented and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
         self.digest = _hash(ast.dump(tree))
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def _module(path: Path, stamp: tuple[int, int]) -> _Module:
     return _Module(path)
 
@@ -255,7 +256,7 @@ def _function(function: Any, asked: Any, seen: list[Any]) -> Any:
     if _is_importable(function):
         return _importable(function)
     if not isinstance(function, types.FunctionType):
-        raise ValueError(f"{function!r} is no function; give a function, or functools.partial of one")
+        raise TypeError(f"{function!r} is no function; give a function, or functools.partial of one")
     if function in seen:
         return ["again", seen.index(function)]
     seen.append(function)

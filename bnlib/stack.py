@@ -6,6 +6,8 @@ parameters of the given models become views of the stack's arrays: the models ar
 at after any step.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -41,7 +43,7 @@ class Stack:
     torch.Size([2])
     """
 
-    def __init__(self, models, weight_decays, momentum):
+    def __init__(self, models: Sequence[nn.Sequential], weight_decays: Sequence[float], momentum: float) -> None:
         networks = [_blocks(model) for model in models]
         widths = {tuple(linear.out_features for linear, _ in blocks) for blocks in networks}
         if len(widths) != 1:
@@ -66,7 +68,7 @@ class Stack:
         norms = [norm for blocks in networks for _, norm in blocks if isinstance(norm, nn.BatchNorm1d)]
         self._counters = [norm.num_batches_tracked for norm in norms]
 
-    def step(self, x, targets, learning_rate):
+    def step(self, x: torch.Tensor, targets: torch.Tensor, learning_rate: float) -> torch.Tensor:
         """Take one step of every network on one batch.
 
         Parameters

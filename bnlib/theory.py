@@ -1,13 +1,15 @@
 """The closed forms: what batch normalization does to a linear unit, from the data's moments alone.
 
 One unit normalizes the pre-activation w'x and scales it by gamma; folded, it is a linear unit with
-effective weights v = gamma w / sqrt(w'Sigma w + eps). T1 to T9 in the docstrings are the book's theorems.
+effective weights v = gamma w / sqrt(w'Sigma w + eps). A theorem has one word, here and
+in the book: "theorem rate".
 Everything here is NumPy in float64; gamma may be of either sign, since w absorbs it, but not zero.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import beta
 
 from bnlib.moments import Moments
@@ -29,8 +31,8 @@ __all__ = [
 ]
 
 
-def effective_weights(w, gamma, cov, eps=0.0):
-    """Fold batch normalization away: v = gamma w / sqrt(w'Sigma w + eps) (T1).
+def effective_weights(w: ArrayLike, gamma: ArrayLike, cov: ArrayLike, eps: float = 0.0) -> NDArray[np.float64]:
+    """Fold batch normalization away: v = gamma w / sqrt(w'Sigma w + eps) (theorem constraint).
 
     Parameters
     ----------
@@ -72,8 +74,8 @@ def effective_weights(w, gamma, cov, eps=0.0):
     return (gamma / np.sqrt(variance))[..., np.newaxis] * w
 
 
-def rate(v, grad_v, gamma):
-    """The rate batch normalization sets: lambda = -v'grad_v L / gamma^2 (T2).
+def rate(v: ArrayLike, grad_v: ArrayLike, gamma: ArrayLike) -> NDArray[np.float64]:
+    """The rate batch normalization sets: lambda = -v'grad_v L / gamma^2 (theorem rate).
 
     Parameters
     ----------
@@ -105,8 +107,8 @@ def rate(v, grad_v, gamma):
     return -np.einsum("...i,...i->...", v, grad_v) / _scale(gamma, v.shape[:-1]) ** 2
 
 
-def l2_equivalent_rate(v, grad_v):
-    """The same pull in units of ``weight_decay``: alpha = -v'grad_v L / norm(v)^2 (T2).
+def l2_equivalent_rate(v: ArrayLike, grad_v: ArrayLike) -> NDArray[np.float64]:
+    """The same pull in units of ``weight_decay``: alpha = -v'grad_v L / norm(v)^2 (theorem rate).
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ def l2_equivalent_rate(v, grad_v):
 
 @dataclass(frozen=True, eq=False)
 class LeastSquaresFit:
-    """What batch normalization with fixed gamma does to least squares (T4).
+    """What batch normalization with fixed gamma does to least squares (theorem least-squares).
 
     Parameters
     ----------
@@ -154,14 +156,14 @@ class LeastSquaresFit:
         (1/2) E (t - b - v'x)^2 at the minimizer.
     """
 
-    weights: np.ndarray
-    rate: np.ndarray
-    l2_rate: np.ndarray
-    loss: np.ndarray
+    weights: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    l2_rate: NDArray[np.float64]
+    loss: NDArray[np.float64]
 
 
-def least_squares(moments, gamma, eps=0.0):
-    """Minimize (1/2) E (t - b - v'x)^2 under batch normalization's constraint (T3, T4).
+def least_squares(moments: Moments, gamma: ArrayLike, eps: float = 0.0) -> LeastSquaresFit:
+    """Minimize (1/2) E (t - b - v'x)^2 under batch normalization's constraint (theorem stationarity, theorem least-squares).
 
     Parameters
     ----------
@@ -213,7 +215,7 @@ def least_squares(moments, gamma, eps=0.0):
 
 @dataclass(frozen=True, eq=False)
 class NoisePath:
-    """Least squares under batch normalization as the input noise grows (T6), N = noise_std^2 I.
+    """Least squares under batch normalization as the input noise grows (theorem noise), N = noise_std^2 I.
 
     Parameters
     ----------
@@ -233,17 +235,17 @@ class NoisePath:
         ``moments.spectrum`` (ascending s_i).
     """
 
-    noise_stds: np.ndarray
-    rate: np.ndarray
-    weights: np.ndarray
-    signal_share: np.ndarray
-    noise_share: np.ndarray
-    l2_rate: np.ndarray
-    wiener: np.ndarray
+    noise_stds: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    signal_share: NDArray[np.float64]
+    noise_share: NDArray[np.float64]
+    l2_rate: NDArray[np.float64]
+    wiener: NDArray[np.float64]
 
 
-def noise_path(moments, gamma, noise_stds):
-    """The whole path in the noise level from one eigendecomposition of the clean covariance (T6).
+def noise_path(moments: Moments, gamma: float, noise_stds: ArrayLike) -> NoisePath:
+    """The whole path in the noise level from one eigendecomposition of the clean covariance (theorem noise).
 
     Parameters
     ----------
@@ -298,8 +300,8 @@ def noise_path(moments, gamma, noise_stds):
     )
 
 
-def signal_and_noise(first, second):
-    """Split the variance of a unit into signal and noise from two corrupted copies of its inputs (T7).
+def signal_and_noise(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split the variance of a unit into signal and noise from two corrupted copies of its inputs (theorem split).
 
     Parameters
     ----------
@@ -334,8 +336,10 @@ def signal_and_noise(first, second):
     return signal, ((first**2).mean(axis=0) + (second**2).mean(axis=0)) / 2 - signal
 
 
-def weight_decay_rate(weight_decay, weight_norm, batch_var, gamma, eps):
-    """The rate at a stationary point under weight decay on the raw weights (T8).
+def weight_decay_rate(
+    weight_decay: ArrayLike, weight_norm: ArrayLike, batch_var: ArrayLike, gamma: ArrayLike, eps: float
+) -> NDArray[np.float64]:
+    """The rate at a stationary point under weight decay on the raw weights (theorem depth).
 
     Parameters
     ----------
@@ -372,8 +376,8 @@ def weight_decay_rate(weight_decay, weight_norm, batch_var, gamma, eps):
     return pull * (q + eps) / (eps * nonzero("gamma", gamma) ** 2)
 
 
-def minibatch_factor(batch_size):
-    """Mean of a batch's biased standard deviation over the population's, Gaussian data (T9).
+def minibatch_factor(batch_size: ArrayLike) -> NDArray[np.float64]:
+    """Mean of a batch's biased standard deviation over the population's, Gaussian data (theorem minibatch).
 
     Parameters
     ----------
@@ -398,8 +402,8 @@ def minibatch_factor(batch_size):
     return np.exp(_log_minibatch_factor(batch_size))
 
 
-def minibatch_decay(batch_size, excess_kurtosis=None):
-    """The weight decay on gamma that batches of this size amount to (T9).
+def minibatch_decay(batch_size: ArrayLike, excess_kurtosis: float | None = None) -> NDArray[np.float64]:
+    """The weight decay on gamma that batches of this size amount to (theorem minibatch).
 
     Parameters
     ----------
@@ -432,7 +436,7 @@ def minibatch_decay(batch_size, excess_kurtosis=None):
     return (excess_kurtosis + 6) / (8 * np.asarray(batch_size, dtype=np.float64))
 
 
-def _log_minibatch_factor(batch_size):
+def _log_minibatch_factor(batch_size: ArrayLike) -> NDArray[np.float64]:
     """log a_M, which decay needs to full precision: 1/a_M - 1 cancels, and so do Gamma functions of large arguments."""
     M = finite_array("batch_size", batch_size, ndim=(0, 1))
     if (M < 2).any():
@@ -443,14 +447,14 @@ def _log_minibatch_factor(batch_size):
     return np.where(M < 64, np.log(np.sqrt(2 * np.pi / M) / beta((M - 1) / 2, 0.5)), series)
 
 
-def _paired(v, grad_v):
+def _paired(v: ArrayLike, grad_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     v, grad_v = finite_array("v", v, ndim=(1, 2)), finite_array("grad_v", grad_v, ndim=(1, 2))
     if v.shape != grad_v.shape:
         raise ValueError(f"grad_v has shape {grad_v.shape}; it must be that of v, {v.shape}")
     return v, grad_v
 
 
-def _scale(gamma, units):
+def _scale(gamma: ArrayLike, units: tuple[int, ...]) -> NDArray[np.float64]:
     """gamma as an array: one number, or one for each unit, where `units` is the shape () or (k,)."""
     gamma = nonzero("gamma", gamma)
     if gamma.shape not in ((), units):
@@ -460,7 +464,7 @@ def _scale(gamma, units):
     return gamma
 
 
-def _positive_explained(moments):
+def _positive_explained(moments: Moments) -> NDArray[np.float64]:
     """R^2 sigma_t^2, after checking that it is positive for every target."""
     explained = moments.r_squared * moments.target_var
     if (explained <= 0).any():

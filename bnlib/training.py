@@ -359,14 +359,14 @@ def half_squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tens
     """
     if target.shape != output.shape:
         if target.shape != output.shape[:1] or output.shape[1:] != (1,):
-            raise ValueError(f"target has shape {tuple(target.shape)}; it must be that of output, {tuple(output.shape)}")
+            raise ValueError(
+                f"target has shape {tuple(target.shape)}; it must be that of output, {tuple(output.shape)}"
+            )
         target = target[:, None]
     return (output - target).square().reshape(len(output), -1).sum(dim=1).mean() / 2
 
 
-def settle(
-    parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Tensor], iterations: int = 100
-) -> float:
+def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Tensor], iterations: int = 100) -> float:
     """Minimize to rest: L-BFGS until nothing is left of the gradient but rounding.
 
     Parameters

@@ -1,9 +1,14 @@
 """One way to say what is wrong with an argument: its name, its value, what would be right."""
 
+import importlib
+import types
+from collections.abc import Collection
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 
-def finite_array(name, value, ndim):
+def finite_array(name: str, value: ArrayLike, ndim: int | tuple[int, ...]) -> NDArray[np.float64]:
     """Return `value` as a float64 array after checking its dimensions and that it is finite.
 
     Parameters
@@ -46,7 +51,7 @@ def finite_array(name, value, ndim):
     return array
 
 
-def covariance(name, value, dimension=None):
+def covariance(name: str, value: ArrayLike, dimension: int | None = None) -> NDArray[np.float64]:
     """Return `value` as a symmetric float64 matrix after checking shape and symmetry.
 
     Parameters
@@ -86,7 +91,7 @@ def covariance(name, value, dimension=None):
     return (matrix + matrix.T) / 2
 
 
-def nonnegative(name, value):
+def nonnegative(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Return `value` as a float64 array (0-d for a scalar) after checking that none is negative.
 
     Raises
@@ -106,7 +111,7 @@ def nonnegative(name, value):
     return array
 
 
-def nonzero(name, value):
+def nonzero(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Return `value` as a float64 array (0-d for a scalar) after checking that none is zero.
 
     Raises
@@ -126,7 +131,7 @@ def nonzero(name, value):
     return array
 
 
-def choice(name, value, allowed):
+def choice(name: str, value: str, allowed: Collection[str]) -> str:
     """Return `value` after checking that it is one of `allowed`.
 
     Raises
@@ -144,3 +149,32 @@ def choice(name, value, allowed):
         listed = ", ".join(repr(option) for option in allowed)
         raise ValueError(f"{name} = {value!r} is unknown; it must be one of {listed}")
     return value
+
+
+def extra(module: str, name: str) -> types.ModuleType:
+    """Import a module that is not a hard dependency, where it is first needed.
+
+    Parameters
+    ----------
+    module : str
+    name : str
+        The extra that brings it.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed; the message says how to get it.
+
+    Examples
+    --------
+    >>> extra("no_such_module", "plot")
+    Traceback (most recent call last):
+    ImportError: no_such_module is not installed; it comes with the extra 'plot': pip install '.[plot]' in a clone
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = module.split(".")[0]
+        raise ImportError(
+            f"{missing} is not installed; it comes with the extra {name!r}: pip install '.[{name}]' in a clone"
+        ) from error
