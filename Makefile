@@ -11,7 +11,7 @@ help:  ## print this list
 	@echo "  make book PROFILE=paper: all of MNIST; PROFILE=smoke: seconds a chapter"
 
 book: $(ENV)/complete  ## execute the chapters that changed, build the site, say where it is
-	$(RUN) -m publish book --profile $(PROFILE)
+	$(RUN) -m companion book --profile $(PROFILE)
 
 test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
 	$(ENV)/bin/ruff check --quiet .
@@ -24,7 +24,7 @@ data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the 
 	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"
 
 lab: $(ENV)/complete  ## open the chapters in JupyterLab, paired with notebooks
-	$(ENV)/bin/jupytext --sync book/[0-9]*.py
+	$(ENV)/bin/jupytext --sync book/*.py
 	$(ENV)/bin/jupyter lab book
 
 clean:  ## remove what was built, but not the environment

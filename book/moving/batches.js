@@ -1,4 +1,4 @@
-// T9: a batch's size as a decay on gamma.
+// minibatch: a batch's size as a decay on gamma.
 
 import { expectedBatchLoss, minibatchDecay, minibatchFactor } from "./closed_forms.js";
 import { COLORS, INK, makeBoard, number, range, stage } from "./stage.js";

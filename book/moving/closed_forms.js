@@ -1,5 +1,5 @@
 // The closed forms of bnlib.theory, for the browser: same names, same arguments, plain arrays.
-// Figures call these and nothing else. T1 to T9 are the book's theorems.
+// Figures call these and nothing else. constraint to minibatch are the book's theorems.
 
 export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 export const times = (matrix, vector) => matrix.map((row) => dot(row, vector));
@@ -9,18 +9,18 @@ const positive = (name, value) => {
   return value;
 };
 
-// T1: v = gamma w / sqrt(w'Sigma w + eps)
+// constraint: v = gamma w / sqrt(w'Sigma w + eps)
 export function effectiveWeights(w, gamma, cov, eps = 0) {
   const divisor = Math.sqrt(positive("w'Sigma w + eps", dot(w, times(cov, w)) + eps));
   return w.map((value) => (gamma / divisor) * value);
 }
 
-// T2: lambda = -v'grad / gamma^2
+// rate: lambda = -v'grad / gamma^2
 export function rate(v, gradV, gamma) {
   return -dot(v, gradV) / gamma ** 2;
 }
 
-// T2: alpha = -v'grad / |v|^2
+// rate: alpha = -v'grad / |v|^2
 export function l2EquivalentRate(v, gradV) {
   return -dot(v, gradV) / positive("|v|^2", dot(v, v));
 }
@@ -43,7 +43,7 @@ export function ordinaryLeastSquares({ cov, cross }) {
   return { weights, explainedStd: Math.sqrt(positive("R sigma_t", dot(cross, weights))) };
 }
 
-// T3, T4: 1 + lambda = R sigma_t / |gamma|, with eps > 0 at least 1; two inputs
+// stationarity, least-squares: 1 + lambda = R sigma_t / |gamma|, with eps > 0 at least 1; two inputs
 export function leastSquares(moments, gamma, eps = 0) {
   const { weights: free, explainedStd } = ordinaryLeastSquares(moments);
   const multiplier = leastSquaresRate(explainedStd, gamma, eps);
@@ -62,7 +62,7 @@ export function leastSquaresRate(explainedStd, gamma, eps = 0) {
   return eps > 0 ? Math.max(0, multiplier) : multiplier;
 }
 
-// T6: the fit under white noise, in the eigenbasis of Sigma: variances s_i, cross_i = u_i'c
+// noise: the fit under white noise, in the eigenbasis of Sigma: variances s_i, cross_i = u_i'c
 export function noisePath(variances, cross, gamma, noiseStd) {
   const noiseVar = noiseStd ** 2;
   const scale = Math.abs(gamma);
@@ -87,7 +87,7 @@ export function noisePath(variances, cross, gamma, noiseStd) {
   };
 }
 
-// T8: lambda = a |w|^2 (q + eps) / (eps gamma^2), at rest
+// depth: lambda = a |w|^2 (q + eps) / (eps gamma^2), at rest
 export function weightDecayRate(weightDecay, weightNorm, batchVar, gamma, eps) {
   return (weightDecay * weightNorm ** 2 * (batchVar + positive("eps", eps))) / (eps * gamma ** 2);
 }
@@ -125,7 +125,7 @@ function bisect(falling, low, high) {
   return (low + high) / 2;
 }
 
-// T9: a_M = sqrt(2/M) g(M), g(M) = Gamma(M/2) / Gamma((M-1)/2), by g(M + 1) g(M) = (M - 1)/2 from g(2) = 1/sqrt(pi)
+// minibatch: a_M = sqrt(2/M) g(M), g(M) = Gamma(M/2) / Gamma((M-1)/2), by g(M + 1) g(M) = (M - 1)/2 from g(2) = 1/sqrt(pi)
 export function minibatchFactor(batchSize) {
   if (!(Number.isInteger(batchSize) && batchSize >= 2)) {
     throw new RangeError(`batch_size = ${batchSize} must be an integer of at least 2`);
@@ -135,13 +135,13 @@ export function minibatchFactor(batchSize) {
   return Math.sqrt(2 / batchSize) * ratio;
 }
 
-// T9: 1/a_M - 1 for Gaussian data; with an excess kurtosis the leading term (rho + 6)/(8 M)
+// minibatch: 1/a_M - 1 for Gaussian data; with an excess kurtosis the leading term (rho + 6)/(8 M)
 export function minibatchDecay(batchSize, excessKurtosis) {
   if (excessKurtosis === undefined) return 1 / minibatchFactor(batchSize) - 1;
   return (excessKurtosis + 6) / (8 * batchSize);
 }
 
-// T9: the expected least squares loss less its constant, at the best w: -gamma A R sigma_t + gamma^2/2
+// minibatch: the expected least squares loss less its constant, at the best w: -gamma A R sigma_t + gamma^2/2
 export function expectedBatchLoss(gamma, factor, explainedStd) {
   return -gamma * factor * explainedStd + gamma ** 2 / 2;
 }

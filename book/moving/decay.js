@@ -1,4 +1,4 @@
-// T3, T8: what eps does to the constraint, and how weight decay on w acts through it.
+// stationarity, depth: what eps does to the constraint, and how weight decay on w acts through it.
 
 import { leastSquaresRate, rate, weightDecayFit, weightDecayRate } from "./closed_forms.js";
 import { COLORS, INK, makeBoard, number, power, range, signed, stage, verdict } from "./stage.js";

@@ -1,4 +1,4 @@
-// T1, T2, T4: a walk on the ellipse, the two gradients and where they cancel.
+// constraint, rate, least-squares: a walk on the ellipse, the two gradients and where they cancel.
 
 import { leastSquares, ordinaryLeastSquares, rate, l2EquivalentRate, effectiveWeights } from "./closed_forms.js";
 import { squaredLoss, squaredLossGradient, times } from "./closed_forms.js";

@@ -1,4 +1,4 @@
-// T6: the rate along the noise, and who pays.
+// noise: the rate along the noise, and who pays.
 
 import { noisePath } from "./closed_forms.js";
 import { COLORS, INK, makeBoard, number, percent, power, range, signed, stage, verdict } from "./stage.js";

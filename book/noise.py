@@ -1,0 +1,735 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Noisy inputs: signal against noise
+#
+# Every input is partly noise. Batch normalization (BN) cannot tell the noise from the signal: it fixes the variance
+# of the unit's output, whatever that variance is made of.
+# So signal and noise compete for one budget, and the rate of {doc}`the last chapter <rate>` becomes a report on how the
+# competition stands.
+# For least squares we can follow it in closed form, from no noise to nothing but noise.
+# You will see the rate fall as the noise grows, the weights turn away from directions that drown,
+# and BN hold on to weights that plain training on noise would give up.
+
+# %% tags=["parameters"]
+seed = 3  # of generated samples
+gamma = 0.6  # BN's scale, in units of the target's standard deviation
+input_vars = [4.0, 1.0, 0.2, 0.04]  # s_i, positive: variance a direction
+explained = [0.3, 0.25, 0.2, 0.15]  # R_i^2, share each explains
+seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]  # of ordinary noise draws
+
+# %%
+from fractions import Fraction
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import nn
+
+from bnlib import data, meter, models, theory
+from companion import figures, page, statistics
+from bnlib.theory import Moments
+
+s, R_squared = np.array(input_vars), np.array(explained)
+moments = Moments(0 * s, np.diag(s), np.sqrt(R_squared * s), 1.0)
+noise_stds = np.geomspace(0.02, 30, 300)
+path = theory.noise_path(moments, gamma, noise_stds)
+
+# %% [markdown]
+# ## In plain words
+#
+# Add to the inputs $x$ noise $n$ that has nothing to do with inputs and target, of mean 0 and covariance $N$.
+# The covariance of the inputs becomes $\Sigma + N$. Their covariance with the target stays $c$: noise explains nothing.
+# The constraint becomes $v'(\Sigma + N)v = \gamma^2$. The ellipse shrinks, most where it was longest: in the
+# directions in which the data vary little. There the noise weighs most.
+
+# %% tags=["hide-input"]
+tilt = np.radians(12)
+rotation = np.array(
+    [[-np.sin(tilt), np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]]
+)
+flat = Moments(
+    [0, 0],
+    rotation @ np.diag([1.6, 0.12]) @ rotation.T,
+    rotation @ [0.75, 0.24],
+    1.0,
+)
+circle = np.stack(
+    [
+        np.cos(np.linspace(0, 2 * np.pi, 300)),
+        np.sin(np.linspace(0, 2 * np.pi, 300)),
+    ]
+)
+long_path = theory.noise_path(flat, gamma, np.geomspace(0.01, 30, 200)).weights
+levels = [0.0, 0.3, 0.8, 2.0]
+fig, ax = figures.figure(height=3.1)
+for level, width in zip(levels, (2.2, 1.8, 1.4, 1.0)):
+    noisy = flat.with_noise(noise_std=level)
+    roots, U = np.linalg.eigh(noisy.cov)
+    ellipse = gamma * (U / np.sqrt(roots)) @ circle
+    ax.plot(
+        *ellipse, color=figures.COLORS["batch"], linewidth=width, alpha=0.75
+    )
+    v = theory.least_squares(noisy, gamma).weights
+    ax.plot(*v, "o", color=figures.COLORS["batch"], markersize=7)
+    ax.annotate(
+        f"σ = {level:g}", v, xytext=(4, -16), textcoords="offset points"
+    )
+without = np.array(
+    [
+        np.linalg.solve(flat.cov + level**2 * np.eye(2), flat.cross)
+        for level in np.geomspace(0.01, 30, 200)
+    ]
+)
+ax.plot(
+    *long_path.T, color=figures.COLORS["batch"], linewidth=1, linestyle=":"
+)
+ax.plot(
+    *without.T, color=figures.COLORS["none"], linestyle="--", linewidth=1.6
+)
+ax.annotate(
+    "without BN",
+    without[0],
+    xytext=(-14, 2),
+    textcoords="offset points",
+    ha="right",
+)
+ax.plot(0, 0, "+", color=figures.INK)
+ax.set(aspect="equal", xlabel="v₁", ylabel="v₂")
+figures.show(
+    fig,
+    alt="Four ellipses, smaller and rounder as the noise grows from 0 to 2, with the BN minimizer marked "
+    "on each. The "
+    "minimizer turns from the clean direction towards c. The path without BN starts further out and runs "
+    "into the origin.",
+    caption="As the noise grows, the ellipse shrinks and becomes round, and BN's minimizer (dots) turns "
+    "away from the "
+    "direction in which the data vary little. Without BN (dashed) the fit turns alike, and collapses "
+    "into the origin.",
+    source="closed form, two inputs, no data",
+)
+
+# %% [markdown]
+# ## The theorem
+#
+# ::::{prf:theorem} Noisy inputs: signal against noise
+# :label: thm-noise
+#
+# Let a BN unit be fed $x + n$, with $n$ independent of $(x, t)$, $\operatorname E n = 0$, $\operatorname{Cov} n = N$;
+# $\varepsilon = 0$, $\gamma > 0$. Moments are those of the population. $L$ is the loss without BN on *clean* inputs,
+# its bias tied.
+#
+# **(i)** *Budget.* For every loss and all raw weights, signal and noise share the output's variance:
+#
+# $$
+# \underbrace{v'\Sigma v}_{\text{signal}} + \underbrace{v'N v}_{\text{noise}} \;=\; \gamma^2 .
+# $$
+#
+# **(ii)** *Rate.* For least squares with $c \ne 0$ the minimizer (unique up to the null space of $\Sigma + N$) and
+# its rate are
+#
+# $$
+# 1 + \lambda = \frac\kappa\gamma, \qquad \kappa^2 = c'(\Sigma + N)^+ c, \qquad
+# v = \frac\gamma\kappa\, (\Sigma + N)^+ c .
+# $$
+#
+# **(iii)** *Two rates.* That $v$ is a global minimizer, without BN and without noise, of
+#
+# $$
+# L(v) \;+\; \frac{\lambda}{2}\, v'\Sigma v \;+\; \frac{1 + \lambda}{2}\, v'Nv .
+# $$
+# ::::
+#
+# :::{dropdown} Proof
+# Since $n$ is uncorrelated with $x$, $\operatorname{Cov}(x + n) = \Sigma + N$. Since it is uncorrelated with $t$,
+# $\operatorname{Cov}(x + n, t) = c$. The means of $x + n$ and $t$ are those of $x$ and $t$.
+#
+# **(i)** {prf:ref}`thm-constraint` (ii) with $\Sigma + N$ in place of $\Sigma$. The two parts are the variances of
+# $v'x$ and $v'n$, which are uncorrelated.
+#
+# **(ii)** {prf:ref}`thm-least-squares` with $\Sigma + N$ in place of $\Sigma$. Its $R\sigma_t$ is now
+# $\kappa = \sqrt{c'(\Sigma+N)^+c}$. It is positive: $c$ is in the range of $\Sigma$, and that is contained in the
+# range of $\Sigma + N$, for if $(\Sigma + N)u = 0$, then $u'\Sigma u + u'Nu = 0$; neither is negative, so
+# $u'\Sigma u = 0$ and $\Sigma u = 0$. On its range $(\Sigma + N)^+$ is positive definite.
+#
+# **(iii)** With squared loss the noisy loss is
+# $\tfrac12 \operatorname{Var}(t - v'x - v'n) = L(v) + \tfrac12 v'Nv$. Stationarity on the ellipsoid, from (ii), reads
+# $\nabla_v L + Nv + \lambda(\Sigma + N)v = 0$, that is
+#
+# $$
+# \nabla_v L + \lambda\, \Sigma v + (1 + \lambda)\, N v = 0 .
+# $$
+#
+# This is the gradient of the sum in (iii), at fixed $\lambda$. The sum is a quadratic with second derivative
+# $\Sigma + \lambda\Sigma + (1+\lambda)N = (1 + \lambda)(\Sigma + N)$, positive semidefinite because
+# $1 + \lambda = \kappa/\gamma > 0$. So a point where the gradient vanishes is a global minimizer.
+# $\square$
+# :::
+#
+# Read (iii) slowly. Training on noise is a penalty $\tfrac12 v'Nv$: for squared loss the noise is charged at the rate 1
+# {cite:p}`bishop1995`.
+# BN adds its own $\lambda$ to both. So signal is charged at $\lambda$, noise at $1 + \lambda$: **always exactly one
+# more.**
+# Even where $\lambda$ is negative it stays above $-1$, so the noise always has to pay.
+#
+# Check it in five lines, with correlated noise and in exact arithmetic.
+
+# %%
+F = Fraction
+N = np.array([[F(1), F(1, 2)], [F(1, 2), F(1)]])
+Sigma = np.array([[F(3), F(3, 2)], [F(3, 2), F(1)]])
+c, scale = np.array([F(6), F(7)]), F(3)
+inverse = np.array([[F(1, 2), F(-1, 2)], [F(-1, 2), F(1)]])  # of Sigma + N
+kappa = F(5)
+v = scale / kappa * inverse @ c
+rate = kappa / scale - 1
+page.check(
+    "noise",
+    "in exact arithmetic: kappa, budget, and the gradient of clean loss plus "
+    "signal and noise penalties, correlated noise",
+    measured=[
+        c @ inverse @ c,
+        v @ Sigma @ v + v @ N @ v,
+        *(Sigma @ v - c + rate * Sigma @ v + (1 + rate) * N @ v),
+    ],
+    predicted=[kappa**2, scale**2, 0, 0],
+    kind="exact",
+)
+
+# %% [markdown]
+# ## White noise: the whole path
+#
+# Let the noise be the same in all directions, $N = \sigma^2 I$. Then each principal direction of the data has its own
+# signal-to-noise ratio, and everything is written in terms of these.
+#
+# ::::{prf:corollary} White noise
+# :label: cor-white-noise
+#
+# Let $N = \sigma^2 I$, $\sigma > 0$, $\mathrm{SNR}_i = s_i/\sigma^2$, and
+# $W_i = \mathrm{SNR}_i/(1 + \mathrm{SNR}_i) = s_i/(s_i + \sigma^2)$, the **Wiener factor**. For least squares, in
+# addition to {prf:ref}`thm-noise`:
+#
+# **(iv)** $\displaystyle 1 + \lambda = \frac{\sigma_t}{\gamma} \sqrt{\sum_i R_i^2\, W_i}\,$, and
+# $\displaystyle u_i'v = \frac\gamma\kappa\; W_i\; u_i'\Sigma^+c$: the clean fit without BN, times a gain that all
+# directions share, times the direction's Wiener factor.
+#
+# **(v)** $\lambda$ strictly decreases in $\sigma$:
+#
+# $$
+# \frac{\mathrm d\lambda}{\mathrm d\sigma^2} = -\frac{c'(\Sigma + \sigma^2 I)^{-2} c}{2\gamma\kappa} < 0,
+# \qquad
+# \frac{\mathrm d \ln(1 + \lambda)}{\mathrm d \ln\sigma} = -\frac{\sigma^2 \lVert v\rVert^2}{\gamma^2} .
+# $$
+#
+# On double logarithmic axes the slope of $1 + \lambda$ *is* the noise's share of the budget, with a minus sign.
+#
+# **(vi)** As $\sigma \to 0$, $v$ and $\lambda$ tend to the clean ones of {prf:ref}`thm-least-squares`. As
+# $\sigma \to \infty$, $\lambda \to -1$ and $\sigma v \to \gamma\, c/\lVert c\rVert$, while the fit without BN,
+# $(\Sigma + \sigma^2I)^{-1}c$, shrinks like $c/\sigma^2$.
+#
+# **(vii)** The L2-equivalent rate of it all, on the clean loss, is
+# $-v'\nabla_v L/\lVert v\rVert^2 = \lambda\rho + (1 + \lambda)\sigma^2$ with $\rho = v'\Sigma v/\lVert v\rVert^2$.
+#
+# **(viii)** *The control.* With weight normalization, $\lVert v\rVert = \gamma$ in place of BN, white noise changes no
+# minimizer. It only lowers the multiplier, by $\sigma^2$.
+# ::::
+#
+# :::{dropdown} Proof
+# In the eigenbasis of $\Sigma$, $(\Sigma + \sigma^2I)^{-1}$ is diagonal with entries $1/(s_i + \sigma^2)$. Where
+# $s_i = 0$, $u_i'c = 0$ (first step of the proof of {prf:ref}`thm-least-squares`), $W_i = 0$, and $R_i = 0$ by
+# convention.
+#
+# **(iv)** $\kappa^2 = \sum_i (u_i'c)^2/(s_i + \sigma^2) = \sum_i \sigma_t^2 R_i^2\, s_i/(s_i + \sigma^2)$, as
+# $(u_i'c)^2 = \sigma_t^2 R_i^2 s_i$. And $u_i'v = \frac\gamma\kappa\, \frac{u_i'c}{s_i + \sigma^2}
+# = \frac\gamma\kappa\, W_i\, \frac{u_i'c}{s_i}$.
+#
+# **(v)** From $\kappa^2 = \sum_i (u_i'c)^2/(s_i + \sigma^2)$,
+# $2\kappa\, \mathrm d\kappa/\mathrm d\sigma^2 = -\sum_i (u_i'c)^2/(s_i + \sigma^2)^2
+# = -c'(\Sigma + \sigma^2I)^{-2}c < 0$, and
+# $\lambda = \kappa/\gamma - 1$. Since $v = (\gamma/\kappa)(\Sigma + \sigma^2I)^{-1}c$, that sum is
+# $\kappa^2\lVert v\rVert^2/\gamma^2$. So
+# $\mathrm d\ln(1+\lambda)/\mathrm d\ln\sigma = 2\sigma^2\, \mathrm d\ln\kappa/\mathrm d\sigma^2
+# = -\sigma^2\lVert v\rVert^2/\gamma^2$, and $\sigma^2\lVert v\rVert^2 = v'Nv$.
+#
+# **(vi)** As $\sigma \to 0$, $(\Sigma + \sigma^2I)^{-1}c \to \Sigma^+c$, since $c$ has no part in the null space of
+# $\Sigma$. As $\sigma \to \infty$, $\sigma^2(\Sigma + \sigma^2I)^{-1} \to I$. So the fit without BN times $\sigma^2$
+# tends to $c$; and $\sigma^2\kappa^2 \to \lVert c\rVert^2$, whence $\kappa \to 0$ and $\lambda \to -1$; and
+# $\sigma v = \frac{\gamma}{\sigma\kappa}\, \sigma^2(\Sigma + \sigma^2I)^{-1}c \to \gamma c/\lVert c\rVert$.
+#
+# **(vii)** Multiply $\nabla_v L = -\lambda\Sigma v - (1 + \lambda)\sigma^2v$, from {prf:ref}`thm-noise` (iii), by
+# $-v'/\lVert v\rVert^2$.
+#
+# **(viii)** The noisy loss is $L(v) + \tfrac12\sigma^2\lVert v\rVert^2 = L(v) + \tfrac12\sigma^2\gamma^2$ on the
+# sphere: a constant is added. Its multiplier is
+# $-v'(\nabla_v L + \sigma^2 v)/\gamma^2 = -v'\nabla_v L/\gamma^2 - \sigma^2$. $\square$
+# :::
+#
+# One eigendecomposition serves all noise levels: a point of the path costs as much as a sum over the directions.
+# Check it against a fresh linear solve at every level.
+
+# %%
+solved_rates, solved_weights = [], []
+for noise_std in noise_stds:
+    noisy_cov = moments.cov + noise_std**2 * np.eye(len(s))
+    direction = np.linalg.solve(noisy_cov, moments.cross)
+    kappa = np.sqrt(moments.cross @ direction)
+    solved_rates.append(kappa / gamma - 1)
+    solved_weights.append(gamma / kappa * direction)
+page.check(
+    "noise",
+    "weights of the path in the noise level from one eigendecomposition "
+    "against a linear solve at each of 300 levels",
+    measured=path.weights,
+    predicted=np.array(solved_weights),
+    tolerance=1e-13,
+)
+wiener = s / (s + noise_stds[:, None] ** 2)
+page.check(
+    "noise",
+    "1 + rate from linear solves against sigma_t/gamma times the root of the "
+    "sum of R_i^2 SNR_i/(1 + SNR_i)",
+    measured=1 + np.array(solved_rates),
+    predicted=np.sqrt(wiener @ R_squared) / gamma,
+    tolerance=1e-13,
+)
+
+# %% [markdown]
+# ## The rate falls as the noise takes over
+#
+# On the left the rate. On the right how the budget $\gamma^2$ is spent.
+
+# %% tags=["hide-input"]
+crossing = np.interp(0, -path.rate, noise_stds)
+fig, (left, right) = figures.figure(1, 2, height=3.4)
+left.axhline(0, color=figures.INK, linewidth=0.8)
+left.axhline(-1, color=figures.INK, linewidth=0.8, linestyle=":")
+left.fill_between(
+    noise_stds,
+    path.rate,
+    0,
+    where=path.rate >= 0,
+    color=figures.COLORS["signal"],
+    alpha=0.18,
+    linewidth=0,
+)
+left.fill_between(
+    noise_stds,
+    path.rate,
+    0,
+    where=path.rate <= 0,
+    color=figures.COLORS["l2"],
+    alpha=0.22,
+    linewidth=0,
+)
+left.semilogx(noise_stds, path.rate, color=figures.COLORS["theory"])
+left.text(0.025, 0.25, "BN shrinks")
+left.text(3.0, -0.2, "BN inflates")
+left.set(xlabel="noise_std σ", title="rate λ", ylim=(-1.08, None))
+right.stackplot(
+    noise_stds,
+    path.signal_share,
+    path.noise_share,
+    labels=["signal", "noise"],
+    colors=[figures.COLORS["signal"], figures.COLORS["noise"]],
+    alpha=0.8,
+    linewidth=0,
+)
+right.set(
+    xlabel="noise_std σ",
+    title="share of the output's variance",
+    xscale="log",
+    ylim=(0, 1),
+    xlim=(noise_stds[0], noise_stds[-1]),
+)
+right.text(0.03, 0.45, "signal: v'Σv")
+right.text(25, 0.7, "noise: v'Nv", ha="right")
+figures.show(
+    fig,
+    alt=f"Left: the rate falls from {path.rate[0]:.2f} at no noise through zero at noise {crossing:.2f} "
+    "towards -1. Right: "
+    f"the noise's share of the output variance grows from {path.noise_share[0]:.2f} to {path.noise_share[-1]:.2f}.",
+    caption=f"The rate reports the ratio of signal to noise: {path.rate[0]:.2f} where the inputs are clean, 0 at "
+    f"σ = {crossing:.2f}, near −1 where noise has taken the budget.",
+    source=f"closed form, no data; γ = {gamma:g} σ_t, input variances {', '.join(f'{each:g}' for each in s)}",
+)
+
+# %% [markdown]
+# Why should the rate fall when there is more noise? Because noise already regularizes. What BN adds on top is what it
+# takes to hold the output at $\gamma$; once the noise alone pulls the weights in far enough, nothing is left to
+# add, and beyond that BN pushes against it.
+#
+# The two panels are one. By (v) the slope on the left, on logarithmic axes, is the share on the right. Differentiate
+# by a complex step, which has no rounding to speak of:
+
+
+# %%
+def log_rate(noise_std):
+    noisy_cov = moments.cov + noise_std**2 * np.eye(len(s))
+    kappa_squared = moments.cross @ np.linalg.solve(noisy_cov, moments.cross)
+    return np.log(np.sqrt(kappa_squared) / gamma)
+
+
+step = 1e-30
+slopes = [log_rate(std * (1 + 1j * step)).imag / step for std in noise_stds]
+page.check(
+    "noise",
+    "slope of log(1 + rate) in log noise_std, by complex step, against minus "
+    "the noise's share of the output variance",
+    measured=np.array(slopes),
+    predicted=-path.noise_share,
+    tolerance=1e-12,
+)
+
+# %%
+v, inner = path.weights[150], noise_stds[150] ** 2
+M = np.linalg.inv(moments.cov + inner * np.eye(len(s)))
+kappa = np.sqrt(moments.cross @ M @ moments.cross)
+page.check(
+    "noise",
+    "derivative of the rate in the noise variance, by complex step, against "
+    "-c'(Sigma + N)^-2 c / (2 gamma kappa)",
+    measured=np.exp(log_rate(np.sqrt(inner))) * slopes[150] / (2 * inner),
+    predicted=-moments.cross @ M @ M @ moments.cross / (2 * gamma * kappa),
+    tolerance=1e-12,
+)
+
+# %% [markdown]
+# ## Who is turned down: Wiener factors
+#
+# A direction of the data drowns when the noise's variance reaches its own: then its factor is one half. Weak
+# directions drown first. BN's gain goes the other way: what the drowned directions leave of the budget goes to
+# all that are still above water.
+
+# %% tags=["hide-input"]
+fig, (left, right) = figures.figure(1, 2, height=3.4)
+clean = moments.cross / s
+palette = ("batch", "signal", "theory", "l2")
+for i in range(len(s)):
+    color = figures.COLORS[palette[i % 4]]
+    left.semilogx(noise_stds, wiener[:, i], color=color, label=f"s = {s[i]:g}")
+    left.plot(np.sqrt(s[i]), 0.5, "o", color=color, markersize=6)
+    right.semilogx(noise_stds, path.weights[:, i] / clean[i], color=color)
+gain = 1 / (1 + path.rate)  # gamma/kappa
+right.semilogx(
+    noise_stds[gain < 3],
+    gain[gain < 3],
+    color=figures.INK,
+    linewidth=1,
+    linestyle=":",
+)
+right.text(noise_stds[gain < 1.4][-1], 1.45, "gain γ/κ ", ha="right")
+left.set(xlabel="noise_std σ", title="Wiener factor")
+right.set(
+    xlabel="noise_std σ",
+    title="BN's weight ÷ clean weight without BN",
+    ylim=(0, 1.7),
+)
+left.legend(title="variance", loc="lower left")
+figures.show(
+    fig,
+    alt="Left: one falling S-shaped curve a direction; each passes one half where the noise's standard "
+    "deviation equals "
+    "the direction's. Right: BN's weights relative to the clean ones; the gain rises with the noise, so that "
+    f"the strongest direction first grows, to {np.max(path.weights[:, 0] / clean[0]):.2f}, before it falls.",
+    caption="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are "
+    "gain times Wiener "
+    "factor. While weak directions drown, BN gives their share to the strong ones.",
+    source=f"closed form, no data; γ = {gamma:g} σ_t",
+)
+
+# %% [markdown]
+# Both pictures in one, for six directions. Each bar is as wide as its $R_i^2$ and filled up to its Wiener factor. So the
+# blue area is $\sum_i R_i^2 W_i = (1 + \lambda)^2\gamma^2/\sigma_t^2$: the rate is how much blue the noise has left.
+#
+# <div class="moving" id="moving-noise" data-figure="noise">
+# <p class="moving-still">On the web pages of this book this figure moves. As the noise grows, the bars of directions in
+# which the data vary little drain first; the rate falls with the area that is left, from Rσ<sub>t</sub>/γ − 1 to −1. If
+# strong directions carry the target, little happens until the noise is as large as they are. If weak ones do, the rate
+# falls early, and most of the budget soon is noise.</p>
+# </div>
+
+# %% [markdown]
+# ## Holding on: with BN and without
+#
+# Without BN, noise shrinks the fit like $1/\sigma^2$. With BN only like $1/\sigma$, because the output must keep its
+# variance. That is not always wanted: at high noise what is kept is mostly noise.
+
+# %% tags=["hide-input"]
+norm_bn = np.linalg.norm(path.weights, axis=1)
+norm_free = np.linalg.norm(path.weights * (1 + path.rate)[:, None], axis=1)
+fig, (left, right) = figures.figure(1, 2, height=3.4)
+tail = noise_stds > 4
+left.loglog(noise_stds, norm_bn, color=figures.COLORS["batch"], label="BN")
+left.loglog(
+    noise_stds, norm_free, color=figures.COLORS["none"], label="without BN"
+)
+left.loglog(
+    noise_stds[tail],
+    gamma / noise_stds[tail],
+    ":",
+    color=figures.INK,
+    linewidth=1.3,
+)
+left.loglog(
+    noise_stds[tail],
+    np.linalg.norm(moments.cross) / noise_stds[tail] ** 2,
+    ":",
+    color=figures.INK,
+    linewidth=1.3,
+)
+left.text(9, 0.16, "γ/σ")
+left.text(7.0, 0.007, "|c|/σ²", ha="right")
+left.set(xlabel="noise_std σ", title="length of the weights")
+left.legend(loc="lower left")
+right.axhline(0, color=figures.INK, linewidth=0.8)
+right.semilogx(noise_stds, 1 + path.rate, color=figures.COLORS["noise"])
+right.semilogx(noise_stds, path.rate, color=figures.COLORS["signal"])
+right.axhline(1, color=figures.COLORS["none"], linewidth=1.3, linestyle="--")
+right.text(0.025, 1 + path.rate[0] + 0.06, "on noise: 1 + λ")
+right.text(0.025, path.rate[0] + 0.06, "on signal: λ")
+right.text(30, 1.05, "without BN", ha="right")
+right.set(
+    xlabel="noise_std σ",
+    title="two rates",
+    ylim=(-1.1, 1.25 * (1 + path.rate[0])),
+)
+figures.show(
+    fig,
+    alt="Left, log axes: with BN the length of the weights falls like gamma over sigma, without BN like "
+    "|c| over sigma "
+    f"squared. Right: the rate on noise falls from {1 + path.rate[0]:.2f} to 0, the rate on signal, one less, from "
+    f"{path.rate[0]:.2f} to -1; without BN the noise is charged at rate 1.",
+    caption="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise 1 + "
+    "λ, always one more. "
+    "At low noise BN charges noise more than plain training on noise does (dashed), at high noise less.",
+    source=f"closed form, no data; γ = {gamma:g} σ_t",
+)
+
+# %%
+far = theory.noise_path(moments, gamma, [1e5])
+page.check(
+    "noise",
+    "noise_std times BN's weights at noise_std = 100,000 against gamma c / "
+    "|c|",
+    measured=1e5 * far.weights[0],
+    predicted=gamma * moments.cross / np.linalg.norm(moments.cross),
+    tolerance=1e-8,  # the next term is of order s / noise_std^2
+)
+
+# %% [markdown]
+# In the units of weight decay, on the clean loss, the two rates together are
+# $\alpha = \lambda\rho + (1 + \lambda)\sigma^2$. Plain training on noise is weight decay $\sigma^2$.
+# BN regularizes more than that where $\lambda > 0$ and less where $\lambda < 0$.
+
+# %%
+clean_grads = path.weights * s - moments.cross
+page.check(
+    "noise",
+    "L2-equivalent rate on the clean loss along the path against -v'grad L / "
+    "|v|^2 of the clean loss",
+    measured=path.l2_rate,
+    predicted=theory.l2_equivalent_rate(path.weights, clean_grads),
+    tolerance=1e-9,  # the two terms nearly cancel where the noise is small
+)
+
+# %% [markdown]
+# ## PyTorch's own layer
+#
+# A sample has moments of its own, and noise drawn at random is a little correlated with everything. So that the
+# comparison is not blurred, we build a sample whose moments are *exactly* those of the theorem: whatever of the noise
+# is correlated with inputs and target is projected out, and the rest is whitened.
+
+
+# %%
+def exactly_white(rows, columns, *known):
+    """Mean 0, covariance I, no sample covariance with the `known` columns."""
+    known = np.column_stack([np.ones(rows), *known])
+    noise = rng.standard_normal((rows, columns))
+    noise -= known @ np.linalg.lstsq(known, noise, rcond=None)[0]
+    factor = np.linalg.cholesky(noise.T @ noise / rows)
+    return np.linalg.solve(factor, noise.T).T
+
+
+rng, rows = np.random.default_rng(seed), 100
+white = exactly_white(rows, len(s))
+x = white * np.sqrt(s)  # covariance diag(s)
+rest = exactly_white(rows, 1, x)[:, 0]
+t = white @ np.sqrt(R_squared) + np.sqrt(1 - R_squared.sum()) * rest
+n = exactly_white(rows, len(s), x, t)
+
+# %% [markdown]
+# Feed it to `Linear` and `BatchNorm1d`, with the closed form's weights stretched by an arbitrary factor, for BN does
+# not see it. If the theorem is right, PyTorch's gradient vanishes there, and the meter reads the predicted rate.
+
+
+# %%
+def half_squared_loss(output, target):
+    return nn.functional.mse_loss(output, target) / 2
+
+
+shown = noise_stds[::30]
+expected = theory.noise_path(moments, gamma, shown)
+unit = models.network((len(s), 1), normalize_output=True, eps=1e-30).double()
+nn.init.constant_(unit[1].weight, gamma)  # in float64
+target = torch.from_numpy(t)[:, None]
+slopes, rates, signals = [], [], []
+for noise_std, weights in zip(shown, expected.weights):
+    unit[0].weight.data = 7 * torch.from_numpy(weights)[None, :]
+    batch = torch.from_numpy(x + noise_std * n), target
+    loss = half_squared_loss(unit(batch[0]), target)
+    slopes.append(torch.autograd.grad(loss, unit[0].weight)[0].norm().item())
+    report = meter.measure(unit, [batch], half_squared_loss)
+    rates.append(report.rate[0])
+    signals.append(np.var(x @ (7 * weights)) / report.batch_var[0])
+page.check(
+    "noise",
+    "rate read by bnlib.meter from BatchNorm1d fed an exactly white noisy "
+    "sample against the closed form, ten noise levels",
+    measured=1 + np.array(rates),
+    predicted=1 + expected.rate,
+    tolerance=1e-12,
+)
+page.check(
+    "noise",
+    "gradient norm that PyTorch finds at the closed form's weights against "
+    "zero, ten noise levels",
+    measured=max(slopes),
+    predicted=0.0,
+    tolerance=1e-13,
+)
+page.check(
+    "noise",
+    "signal's share of the pre-activation's variance in the exactly white "
+    "sample against the closed form, ten noise levels",
+    measured=np.array(signals),
+    predicted=expected.signal_share,
+    tolerance=1e-12,
+)
+
+# %% [markdown]
+# Ordinary noise is not exactly white in a sample. It does not have to be: with a few thousand rows the rate is close.
+# Independent draws, one a seed, at $\sigma = 1$:
+
+# %%
+drawn = []
+for each in seeds:
+    rng = np.random.default_rng(each)
+    white = rng.standard_normal((4000, len(s)))
+    inputs = white * np.sqrt(s)
+    unexplained = np.sqrt(1 - R_squared.sum()) * rng.standard_normal(4000)
+    targets = white @ np.sqrt(R_squared) + unexplained
+    noisy = data.corrupt(inputs, rng, noise_std=1.0)
+    sample = Moments.from_data(noisy, targets)
+    drawn.append(1 + theory.least_squares(sample, gamma).rate)
+page.check(
+    "noise",
+    "1 + rate of BN least squares on 4,000 rows with ordinary Gaussian "
+    "noise, noise_std = 1, against the population's",
+    measured=drawn,
+    predicted=1 + theory.noise_path(moments, gamma, [1.0]).rate[0],
+    kind="empirical",
+    tolerance=0.02,
+)
+
+# %% [markdown]
+# ## The control: weight normalization is blind to white noise
+#
+# Weight normalization has the constraint $\lVert v\rVert = \gamma$: the ball in place of the ellipsoid. On a sphere
+# white noise costs every direction the same, so it changes nothing. Two inputs, and a walk around the circle, on
+# clean inputs and on noisy ones:
+
+
+# %%
+def best_on_circle(noise_var):
+    noisy_cov = flat.cov + noise_var * np.eye(2)
+
+    def loss(angle):
+        v = gamma * np.array([np.cos(angle), np.sin(angle)])
+        return v @ noisy_cov @ v / 2 - flat.cross @ v
+
+    coarse = np.linspace(0, 2 * np.pi, 721)
+    near = coarse[np.argmin([loss(angle) for angle in coarse])]
+    found = minimize_scalar(
+        loss,
+        bounds=(near - 0.01, near + 0.01),
+        method="bounded",
+        options={"xatol": 1e-12},
+    )
+    return gamma * np.array([np.cos(found.x), np.sin(found.x)])
+
+
+page.check(
+    "noise",
+    "weights of least squares under weight normalization with noise of "
+    "standard deviation 2 against those without noise",
+    measured=best_on_circle(noise_var=4.0),
+    predicted=best_on_circle(noise_var=0.0),
+    tolerance=1e-6,  # a search for a minimum finds half the digits
+)
+turned = theory.noise_path(flat, gamma, [1e-6, 2.0]).weights
+lengths = np.linalg.norm(turned, axis=1)
+cosine = turned[0] @ turned[1] / lengths.prod()
+print(f"BN's weights turn by {np.degrees(np.arccos(cosine)):.0f} degrees")
+
+# %% [markdown]
+# So what BN does under noise, it does *because* its constraint is made of the data.
+#
+# ## What it means for a network
+#
+# A unit whose inputs are mostly signal has a rate set by how well it explains its target. Make the inputs noisier
+# and $1 + \lambda$ falls, never faster than $1/\sigma$, by exactly the share of its output that has become noise.
+# You can read the mixture off a running network without knowing the noise:
+# {doc}`signal and noise <split>` measures it at any layer and for any corruption.
+#
+# It is tempting to think that more noise takes over ever more of the budget. In each direction it does. For the unit
+# as a whole it need not: when a weak but useful direction drowns, the fit moves to a strong one, where the
+# same noise matters less.
+
+# %%
+variances, parts = np.array([1e-4, 100]), np.array([0.9, 0.009])
+uneven = Moments([0, 0], np.diag(variances), np.sqrt(variances * parts), 1.0)
+share = theory.noise_path(uneven, gamma, [0.03, 1.0, 30.0]).noise_share
+print("noise's share at σ = 0.03, 1, 30:", np.round(share, 3))
+page.check(
+    "noise",
+    "a noise share that falls and then rises as noise_std grows from 0.03 to "
+    "1 to 30, one strong and one weak direction",
+    measured=bool(share[0] > share[1] < share[2]),
+    predicted=True,
+    kind="exact",
+)
+
+# %% [markdown]
+# ## What we learned
+#
+# - Under noise BN shares one budget, $\gamma^2$, between signal and noise: {prf:ref}`thm-noise`.
+# - The rate is tuned by the signal-to-noise ratios:
+#   $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$.
+# - Signal is charged at $\lambda$, noise at $1 + \lambda$. The slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the
+#   noise's share.
+# - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall like $1/\sigma$,
+#   not
+#   $1/\sigma^2$. The fit under weight normalization does none of this.
+#
+# ## Where it stops
+#
+# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where noise is a
+#   quadratic
+#   penalty exactly; for other losses it is so only to first order in the noise's variance {cite:p}`bishop1995`.
+# - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$: then BN charges
+#   noise at
+#   rate 1 and signal not at all, like plain training on noise.
+# - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that could be done is a
+#   question for data, and {doc}`MNIST <noise-sweep>` answers it.
+# - Noise behind the first layer is not additive and not independent of the signal. The split survives in another form:
+#   {doc}`signal and noise <split>`.

@@ -1,0 +1,111 @@
+"""Command line: ``python -m companion book``, ``chapter`` and ``claim``."""
+
+import argparse
+import subprocess
+import sys
+
+import yaml
+
+from companion import BOOK, BUILD, ROOT
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m companion", description="From chapters to a site, and back.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    book = commands.add_parser("book", help="execute the chapters that changed and build the site")
+    book.add_argument("--jobs", type=int, help="chapters side by side (default: the number of cores)")
+    chapter = commands.add_parser("chapter", help="execute one chapter with papermill")
+    chapter.add_argument("name", help="its name or the beginning of it: noise")
+    chapter.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter; the value is YAML",
+    )
+    claim = commands.add_parser("claim", help="what is known of a claim, and where")
+    claim.add_argument("name", nargs="?", help="its word: noise; without one all are listed")
+    claim.add_argument("--run", action="store_true", help="run its tests")
+    for command in (book, chapter):
+        command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
+    options = parser.parse_args(arguments)
+
+    from companion.build.chapters import UsageError
+
+    try:
+        sys.exit({"book": _book, "chapter": _chapter, "claim": _claim}[options.command](options))
+    except UsageError as error:
+        sys.exit(f"error: {error}")
+
+
+def _book(options):
+    from companion.build.assemble import AssemblyFailed
+    from companion.build.chapters import chapters
+    from companion.build.claims import IncompleteClaims
+    from companion.build.execute import ChapterFailed, execute_all
+    from companion.build.site import SiteFailed, build
+
+    try:
+        ran = execute_all(chapters(), options.profile, options.jobs)
+        print(
+            f"executed {len(ran)} of {len(chapters())} chapters"
+            + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
+        )
+        print(f"the book is at {build(options.profile)}")
+    except (AssemblyFailed, ChapterFailed, IncompleteClaims, SiteFailed) as error:
+        return f"error: {error}"
+
+
+def _chapter(options):
+    from companion.build.chapters import find
+    from companion.build.execute import ChapterFailed, execute
+
+    one = find(options.name)
+    given = {name: yaml.safe_load(value) for name, value in options.parameter}
+    target = BUILD / "chapters" / f"{one.name}.ipynb"
+    try:
+        execute(one, one.parameters(options.profile) | one.check(given), target, progress=True)
+        print(f"the executed notebook is at {target}")
+    except ChapterFailed as error:
+        return f"error: {error}"
+
+
+def _claim(options):
+    import json
+
+    from companion.build.chapters import UsageError
+    from companion.build.claims import listed
+    from companion.build.site import SITE
+
+    claims = {claim.name: claim for claim in listed()}
+    if options.name is None:
+        for claim in claims.values():
+            print(f"{claim.name:20} {claim.title}")
+        return None
+    if options.name not in claims:
+        raise UsageError(f"claim {options.name!r} is unknown; the claims are: {', '.join(claims)}")
+    claim = claims[options.name]
+    built = SITE / "claims.json"
+    found = {one["name"]: one for one in json.loads(built.read_text())} if built.is_file() else {}
+    known = found.get(claim.name)
+    where = f"proven there as {claim.proof}" if claim.proven else "asked there, of data"
+    print(f"{claim.name}: {claim.title}\n\n{claim.statement}\n")
+    print(f"verdict    {known['verdict'] if known else 'unknown: no book has been built here (make book)'}")
+    print(f"chapter    {(BOOK / claim.chapter).relative_to(ROOT)}.py, {where}")
+    for figure in known["figures"] if known else ():
+        print(f"figure     book/{figure}")
+    for check in known["checks"] if known else ():
+        print(f"check      {check['verdict']:13} {check['role']:11} book/{check['chapter']}.html#{check['anchor']}")
+    for function in claim.functions():
+        print(f"function   {function}")
+    for test in claim.tests:
+        print(f"test       {test}")
+    if options.run:
+        return subprocess.run([sys.executable, "-m", "pytest", "-o", "addopts=-ra", *claim.tests], cwd=ROOT).returncode
+    return None
+
+
+if __name__ == "__main__":
+    main()

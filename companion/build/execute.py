@@ -1,0 +1,176 @@
+"""Run chapters with papermill: side by side, only where something changed, never half-run into the site."""
+
+import copy
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import nbformat
+from tqdm import tqdm
+
+from companion import BUILD, ROOT
+
+# one thread a process; the same hash seed, so that nothing depends on the order of a set
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+# finished rows of sweeps, for an interrupted or enlarged one
+ENVIRONMENT["BNLIB_STORE"] = str(BUILD / "sweeps")
+
+
+class ChapterFailed(RuntimeError):
+    """A cell raised: the message names chapter, cell and traceback."""
+
+
+def executed_path(chapter, profile):
+    """Where the executed notebook of `chapter` under `profile` is kept."""
+    return BUILD / "executed" / profile / f"{chapter.name}.ipynb"
+
+
+def is_current(chapter, parameters, target):
+    """Whether `target` holds the chapter as it is now, run with these parameters."""
+    return record_of(target).get("fingerprint") == chapter.fingerprint(parameters)
+
+
+def record_of(target):
+    """What is known of an executed notebook: fingerprint, parameters, seconds; empty where there is none."""
+    try:
+        return json.loads(target.read_text())["metadata"]["bnlib"]
+    except (FileNotFoundError, KeyError, json.JSONDecodeError):
+        return {}
+
+
+def execute(chapter, parameters, target, progress=False):
+    """Run one chapter and write its executed notebook to `target`, or keep a failing one in ``_build/failed``.
+
+    Parameters
+    ----------
+    chapter : companion.build.chapters.Chapter
+    parameters : dict
+        Overriding the chapter's own.
+    target : Path
+    progress : bool
+        Whether papermill shows its bar.
+
+    Returns
+    -------
+    seconds : float
+
+    Raises
+    ------
+    ChapterFailed
+        If a cell raises, or writes to stderr without the tag ``remove-stderr``.
+    """
+    import papermill  # takes a second, which a build that executes nothing need not spend
+    from papermill.exceptions import PapermillExecutionError, strip_color
+
+    chapter.check(parameters)
+    os.environ |= ENVIRONMENT
+    started = time.monotonic()
+    fingerprint = chapter.fingerprint(parameters)
+    failed = BUILD / "failed" / target.name
+    failed.unlink(missing_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.ipynb")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        try:
+            notebook = papermill.execute_notebook(
+                copy.deepcopy(chapter.notebook),
+                partial,
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=ROOT,
+                progress_bar={"desc": chapter.name} if progress else False,
+                # the kernel warns at every start that its sockets are local, and of the interrupt that ends it
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )
+        except PapermillExecutionError as error:
+            _keep(partial, failed)
+            traceback = strip_color("\n".join(error.traceback))
+            raise ChapterFailed(
+                f"{chapter.path.name}, cell {error.cell_index}: {error.ename}\n{traceback}\nkept: {failed}"
+            ) from None
+        noisy = _unexpected_stderr(notebook)
+        if noisy is not None:
+            _keep(partial, failed)
+            number, text = noisy
+            raise ChapterFailed(f"{chapter.path.name}, cell {number} wrote to stderr:\n{text}\nkept: {failed}")
+        seconds = time.monotonic() - started
+        settle(notebook, chapter)
+        notebook.metadata["bnlib"] = {
+            "chapter": chapter.name,
+            "fingerprint": fingerprint,
+            "parameters": chapter.defaults | parameters,
+            "seconds": round(seconds, 1),
+        }
+        partial.write_text(nbformat.writes(notebook) + "\n")
+        partial.replace(target)
+        return seconds
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def execute_all(chapters, profile, jobs=None):
+    """Run every chapter that is not current; return the names of those that ran, with their seconds.
+
+    Chapters run in `jobs` processes (default: the number of cores), the longest of last time first.
+    """
+    stale = [
+        chapter
+        for chapter in chapters
+        if not is_current(chapter, chapter.parameters(profile), executed_path(chapter, profile))
+    ]
+    stale.sort(key=lambda chapter: -_last_seconds(executed_path(chapter, profile)))
+    ran = {}
+    if not stale:
+        return ran
+    with (
+        ProcessPoolExecutor(jobs or os.cpu_count()) as pool,
+        tqdm(total=len(stale), desc="chapters", unit="chapter") as bar,
+    ):
+        futures = {
+            pool.submit(execute, chapter, chapter.parameters(profile), executed_path(chapter, profile)): chapter
+            for chapter in stale
+        }
+        try:
+            for future in as_completed(futures):
+                ran[futures[future].name] = future.result()
+                bar.update()
+                bar.write(f"{futures[future].name}: {future.result():.0f} s")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return ran
+
+
+def settle(notebook, chapter):
+    """Remove what differs between two runs of the same thing: times, random ids, progress bars."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{chapter.name}-{number}".replace("_", "-")
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
+        if "injected-parameters" in tags:
+            cell.source = cell.source.replace("# Parameters\n", "# this run's profile sets\n")
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).clear()
+        if "remove-stderr" in tags:
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def _unexpected_stderr(notebook):
+    for number, cell in enumerate(notebook.cells):
+        if "remove-stderr" not in cell.metadata.get("tags", []):
+            for output in cell.get("outputs", []):
+                if output.get("name") == "stderr":
+                    return number, output.text
+    return None
+
+
+def _last_seconds(path):
+    return record_of(path).get("seconds", float("inf"))
+
+
+def _keep(partial, failed):
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(failed)

@@ -1,0 +1,270 @@
+"""Pictures that know what they drew: one style, and words for those who cannot see it, made of the numbers drawn."""
+
+import html
+import io
+import re
+import zlib
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from companion import page
+from companion.records import Figure
+from companion.statistics import intervals
+
+# Okabe and Ito's palette without its yellow and black, which vanish on white and on dark
+COLORS = {
+    "batch": "#0072B2",
+    "none": "#8A8A8A",
+    "l2": "#D55E00",
+    "signal": "#009E73",
+    "noise": "#CC79A7",
+    "theory": "#E69F00",
+}
+# a colour no figure uses, replaced by the page's own text colour in `Picture.show`
+INK = "#010203"
+
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": matplotlib.cycler(color=list(COLORS.values())),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bnlib",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+# a chapter's process draws nothing but pages: whatever is drawn later, legends and texts too, has to take the style
+matplotlib.rcParams.update(STYLE)
+
+
+class Picture:
+    """A figure of the book: panels that remember what was drawn in them.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Of panels.
+    width, height : float
+        Inches, of the whole figure.
+    **keywords
+        For ``matplotlib.figure.Figure.subplots``.
+
+    Examples
+    --------
+    >>> picture = Picture(height=3)
+    >>> picture[0].line([0, 1, 2], [1.0, 0.5, 0.25], "closed form")
+    >>> picture[0].set(xlabel="noise_std", title="rate λ")
+    >>> picture.words()
+    'rate λ against noise_std: closed form falls from 1 at 0 to 0.25 at 2.'
+    """
+
+    def __init__(self, rows=1, columns=1, width=7.0, height=3.2, **keywords):
+        self.figure = MatplotlibFigure(figsize=(width, height))
+        axes = self.figure.subplots(rows, columns, squeeze=False, **keywords)
+        self.panels = [Panel(ax) for ax in axes.ravel()]
+
+    def __getitem__(self, index):
+        return self.panels[index]
+
+    def __iter__(self):
+        return iter(self.panels)
+
+    def words(self):
+        """What the figure shows, panel by panel: the text alternative."""
+        return " ".join(text for panel in self.panels if (text := panel.words()))
+
+    def show(self, says, source, name):
+        """Show the figure with a caption, its source and its text alternative; record all three.
+
+        Parameters
+        ----------
+        says : str
+            What to see in it. How intervals are drawn is added where they are.
+        source : companion.records.Source or str
+        name : str
+            The anchor for links to the figure, unique in the book.
+        """
+        drawn = {mark for panel in self.panels for mark in panel.marks}
+        reading = f" {' and '.join(sorted(drawn)).capitalize()}: 95 % intervals of the mean over seeds." if drawn else ""
+        alt = self.words()
+        if len(alt) < 40:
+            raise ValueError(f"the words for figure {name!r} are {alt!r}: too few; use note() for what helpers did not draw")
+        record = Figure(anchor=name, caption=says + reading, alt=alt, source=str(source))
+        page.emit(
+            f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{_svg(self.figure, alt)}</div>'
+            f"{page.caption_html(record)}</figure>",
+            f"[figure {name}] {record.caption} Source: {record.source}.",
+            record,
+        )
+
+
+class Panel:
+    """One pair of axes, and the words for what was drawn in it. `ax` is matplotlib's, for what has no helper here."""
+
+    def __init__(self, ax):
+        self.ax, self.series, self.notes, self.marks = ax, [], [], set()
+
+    def line(self, x, y, label=None, color=None, style="-", marker="", words=True, **keywords):
+        """A curve. Without `words` it has no part in the text alternative."""
+        self.ax.plot(x, y, style, marker=marker, label=label, color=_color(color), **keywords)
+        if words:
+            self._remember(label, x, y)
+
+    def band(self, x, samples, label=None, color=None, marker="o", style="-", geometric=False, words=True):
+        """Mean over seeds with its 95 % interval as a band; `samples` has the shape (seeds, p)."""
+        mean, low, high = intervals(samples, geometric)
+        self.ax.plot(x, mean, style, marker=marker, markersize=5, label=label, color=_color(color))
+        if np.isfinite(low).all() and np.isfinite(high).all():
+            self.ax.fill_between(x, low, high, color=_color(color), alpha=0.25, linewidth=0)
+            self.marks.add("bands")
+        if words:
+            self._remember(label, x, mean)
+
+    def points(self, x, samples, label=None, color=None, marker="o", geometric=False, words=True):
+        """Mean over seeds as points with 95 % intervals as bars; `samples` has the shape (seeds, p)."""
+        mean, low, high = intervals(samples, geometric)
+        bars = [np.where(np.isfinite(high), side, 0.0) for side in (mean - low, high - mean)]
+        if np.isfinite(high).any():
+            self.marks.add("bars")
+        self.ax.errorbar(x, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=_color(color))
+        if words:
+            self._remember(label, x, mean)
+
+    def dots(self, x, y, label=None, color=None, marker="o", words=True, **keywords):
+        """Unconnected points; the words say where they lie."""
+        self.ax.plot(x, y, marker, label=label, color=_color(color), **keywords)
+        if words:
+            self._remember(label, x, y)
+
+    def level(self, y, label=None, color="theory", style="--"):
+        """A horizontal line."""
+        self.ax.axhline(y, color=_color(color), linewidth=1.2, linestyle=style, label=label)
+        if label:
+            self.notes.append(f"{label} is the level {y:.3g}")
+
+    def image(self, values, title, side=28):
+        """Weights as an image on its own symmetric scale: blue below 0, red above."""
+        limit = np.abs(values).max() or 1.0
+        self.ax.imshow(
+            np.reshape(values, (side, side)), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+        )
+        self.ax.set_title(title)
+        self.ax.set_axis_off()
+        share = np.square(values)[np.asarray(values) > 0].sum() / max(np.square(values).sum(), 1e-300)
+        self.notes.append(f"an image of weights, largest {limit:.2g}, {share:.0%} of the squares above 0")
+
+    def note(self, words):
+        """Words for what was drawn on `ax` by hand."""
+        self.notes.append(words)
+
+    def set(self, legend=False, **properties):
+        """``ax.set``; with `legend` true, or its keywords, a legend."""
+        self.ax.set(**properties)
+        if legend:
+            self.ax.legend(**(legend if isinstance(legend, dict) else {}))
+
+    def words(self):
+        """What the panel shows, in one sentence."""
+        said = [_course(*one) for one in self.series] + self.notes
+        if not said:
+            return ""
+        title, x, y = (_plain(text) for text in (self.ax.get_title(loc="left"), self.ax.get_xlabel(), self.ax.get_ylabel()))
+        head = " against ".join(part for part in (": ".join(part for part in (title, y) if part), x) if part)
+        scales = [name for name, scale in (("x", self.ax.get_xscale()), ("y", self.ax.get_yscale())) if scale == "log"]
+        head += f" ({' and '.join(scales)} logarithmic)" if scales else ""
+        return (f"{head}: " if head else "") + "; ".join(said) + "."
+
+    def _remember(self, label, x, y):
+        self.series.append((label, np.asarray(x).ravel(), np.asarray(y, dtype=np.float64).ravel()))
+
+
+def _color(color):
+    return COLORS.get(color, color)
+
+
+def _plain(text):
+    return re.sub(r"\s+", " ", text.replace("$", "").replace("\\", "")).strip()
+
+
+def _course(label, x, y):
+    """Where a curve goes, in words: its ends, and its turning point where it has one."""
+    name = _plain(label or "a curve")
+    kept = np.isfinite(y)
+    if not kept.any():
+        return f"{name} has no finite value"
+    x, y = x[kept], y[kept]
+    at = (lambda value: f"{value:.3g}") if np.issubdtype(x.dtype, np.number) else str
+    if len(y) == 1:
+        return f"{name} is {y[0]:.3g} at {at(x[0])}"
+    steps, spread = np.diff(y), np.ptp(y)
+    ends = f"from {y[0]:.3g} at {at(x[0])} to {y[-1]:.3g} at {at(x[-1])}"
+    if spread <= 1e-9 * max(np.abs(y).max(), 1e-300):
+        return f"{name} stays at {y[0]:.3g}"
+    if (steps >= 0).all():
+        return f"{name} rises {ends}"
+    if (steps <= 0).all():
+        return f"{name} falls {ends}"
+    low, high = int(y.argmin()), int(y.argmax())
+    inner = [f"{word} {y[i]:.3g} at {at(x[i])}" for word, i in (("lowest", low), ("highest", high)) if 0 < i < len(y) - 1]
+    return f"{name} goes {ends}" + (f", {', '.join(inner)}" if inner else "")
+
+
+def _svg(figure, alt):
+    """The figure as one SVG element that takes the page's text colour and shares no id with another."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    prefix = f"f{zlib.crc32(svg.encode()):x}-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{prefix}", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+
+
+# What chapters that have not moved to `Picture` still call.
+
+
+def figure(rows=1, columns=1, width=7.0, height=3.2, **keywords):
+    """A matplotlib figure in the book's style, and its axes."""
+    fig = MatplotlibFigure(figsize=(width, height))
+    return fig, fig.subplots(rows, columns, **keywords)
+
+
+def band(ax, x, samples, label, color, marker="o", geometric=False):
+    """As `Panel.band`."""
+    Panel(ax).band(x, samples, label, color, marker, geometric=geometric)
+
+
+def points(ax, x, samples, label, color, marker="o", geometric=False):
+    """As `Panel.points`."""
+    Panel(ax).points(x, samples, label, color, marker, geometric)
+
+
+def weight_images(axes, images, titles, side=28):
+    """As `Panel.image`."""
+    for ax, image, title in zip(axes, images, titles):
+        Panel(ax).image(image, title, side)
+
+
+def show(fig, alt, caption, source, name=None):
+    """As `Picture.show`, with words by hand."""
+    name = name or f"figure-{zlib.crc32(caption.encode()):x}"
+    record = Figure(name, caption, alt, str(source))
+    page.emit(
+        f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{_svg(fig, alt)}</div>'
+        f"{page.caption_html(record)}</figure>",
+        f"[figure] {caption} Source: {source}.",
+        record,
+    )

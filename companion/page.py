@@ -1,0 +1,238 @@
+"""What a chapter says: checks, findings, tables and files, each shown to the reader and recorded for the build."""
+
+import html
+import string
+import zlib
+
+from bnlib.validation import choice
+from companion import records, statistics
+from companion.records import CLOSED_FORM, Check, Finding, Rows, Table
+
+ROLES = ("theorem", "assumption", "headline", "exploratory")
+
+
+class ClaimFailed(AssertionError):
+    """A proven claim did not hold: the proof, the code or the check is wrong."""
+
+
+def emit(markup, text, record=None):
+    """Show `markup` where a notebook runs this, else print `text`; keep `record` beside it.
+
+    Examples
+    --------
+    >>> emit("<b>rate</b>", "rate")
+    rate
+    """
+    plain = None if record is None else records.as_json(record)  # validated wherever the chapter runs
+    from IPython import get_ipython
+
+    if get_ipython() is None:
+        print(text)
+        return
+    from IPython.display import display
+
+    bundle = {"text/html": markup, "text/plain": text}
+    display(bundle if plain is None else bundle | {records.MIME: plain}, raw=True)
+
+
+def check(
+    claim, statement, measured, predicted, kind="numeric", relation="equal", tolerance=0.0, role=None, source=CLOSED_FORM
+):
+    """Compare, record, show; raise if a proven claim does not hold.
+
+    Parameters
+    ----------
+    claim, statement : str
+        See `companion.records.Check`.
+    measured, predicted, kind, relation, tolerance
+        See `companion.statistics.compare`.
+    role : {"theorem", "assumption", "headline", "exploratory"}, optional
+        Default: "theorem" for exact and numeric checks, "exploratory" for empirical ones.
+    source : companion.records.Source
+        Where the numbers come from.
+
+    Returns
+    -------
+    Check
+
+    Raises
+    ------
+    ClaimFailed
+        If an exact or numeric check does not hold.
+    ValueError
+        If an argument is unknown or the shapes do not fit.
+
+    Examples
+    --------
+    >>> _ = check("minibatch", "a_4, by hand", measured=0.79788, predicted=0.797885, tolerance=1e-4)
+    holds | minibatch: a_4, by hand | measured 0.79788, predicted = 0.797885 | difference 6.3e-06, tolerance 0.0001
+    """
+    role = choice("role", role or ("exploratory" if kind == "empirical" else "theorem"), ROLES)
+    found = statistics.compare(measured, predicted, kind, relation, tolerance)
+    record = Check(
+        claim=claim,
+        role=role,
+        statement=statement,
+        kind=kind,
+        relation=relation,
+        tolerance=float(tolerance),
+        dataset=source.dataset,
+        train_size=source.train_size,
+        conditions=dict(source.conditions),
+        seeds=list(source.seeds),
+        anchor=f"check-{zlib.crc32(f'{claim} {statement}'.encode()):08x}",
+        **vars(found),
+    )
+    emit(_as_html(record), str(record), record)
+    if record.verdict == "fails":
+        raise ClaimFailed(str(record))
+    return record
+
+
+def finding(pattern, *checks, **numbers):
+    """Compose a sentence of the chapter's "In short" from the numbers and verdicts of its checks.
+
+    Parameters
+    ----------
+    pattern : str or dict of str to str
+        With fields as in `str.format`. One check gives its own numbers: ``{measured}``, ``{low}``, ``{high}``,
+        ``{predicted}``, ``{difference}``, ``{repetitions}``. All of them together give ``{count}``, ``{held}`` (how
+        many hold or are borne out), ``{least}`` and ``{most}`` (of what was measured) and ``{worst}`` (the largest
+        difference). A dictionary has a pattern for each outcome: "borne out" (or it holds), "not borne out",
+        "undecided"; where the checks disagree it is "undecided".
+    *checks : Check
+        At least one.
+    **numbers : float
+        Further numbers that the chapter computed.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If there is no check, a pattern has no number, a field is unknown, or the outcome has no pattern.
+
+    Examples
+    --------
+    >>> one = check("rate", "three", 3.0, 3.0)
+    holds | rate: three | measured 3, predicted = 3 | difference 0, tolerance 0
+    >>> finding("The rate is {measured:.1f}, off by {difference:.0e}.", one)
+    The rate is 3.0, off by 0e+00.
+    'The rate is 3.0, off by 0e+00.'
+    """
+    if not checks:
+        raise ValueError("checks is empty; a finding rests on at least one")
+    patterns = pattern if isinstance(pattern, dict) else {None: pattern}
+    for one in patterns.values():
+        if not [name for _, name, _, _ in string.Formatter().parse(one) if name]:
+            raise ValueError(f"pattern {one!r} has no number; a finding says how much, so it needs a field")
+    outcome = outcome_of(checks) if isinstance(pattern, dict) else None
+    if outcome not in patterns:
+        raise ValueError(f"pattern has no sentence for the outcome {outcome!r}; it has: {', '.join(patterns)}")
+    known = _numbers_of(checks) | numbers
+    try:
+        text = patterns[outcome].format(**known)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"pattern has the field {error}; the fields are: {', '.join(known)}") from None
+    emit(f"<blockquote><p>{html.escape(text)}</p></blockquote>", text, Finding(text, [one.anchor for one in checks]))
+    return text
+
+
+def outcome_of(checks):
+    """"borne out", "not borne out" or "undecided": what checks say together.
+
+    Examples
+    --------
+    >>> outcome_of([])
+    'undecided'
+    """
+    verdicts = {{"holds": "borne out", "fails": "not borne out"}.get(one.verdict, one.verdict) for one in checks}
+    return verdicts.pop() if len(verdicts) == 1 else "undecided"
+
+
+def table(frame, caption, source):
+    """Show a table with its caption and data source.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Shown as it is, index included: format the numbers first.
+    caption : str
+    source : companion.records.Source or str
+    """
+    record = Table(caption, str(source))
+    body = frame.to_html(border=0, classes="claims", justify="left")
+    emit(
+        f'<figure class="plot"><div class="claim-scroll" tabindex="0">{body}</div>{caption_html(record)}</figure>',
+        f"{frame.to_string()}\n[table] {record.caption} Source: {record.source}.",
+        record,
+    )
+
+
+def offer(frame, file, words):
+    """Offer a table as a CSV file of the site, for programs and for whoever wants to look closer.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Numbers keep six significant digits; the index is left out.
+    file : str
+        Its name; it will be ``results/<name>`` in the site.
+    words : str
+        What a row is.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> offer(pandas.DataFrame({"rate": [0.5]}), "rates.csv", "one unit a row")
+    [results/rates.csv] 1 rows, one unit a row
+    """
+    record = Rows(file, words, frame.to_csv(index=False, float_format="%.6g"))
+    name, what = html.escape(file), f"{len(frame)} rows, {html.escape(words)}"
+    emit(
+        f'<p class="download"><a download href="../results/{name}">{name}</a>: {what}.</p>',
+        f"[results/{file}] {len(frame)} rows, {words}",
+        record,
+    )
+
+
+def sentence(text):
+    """Show computed words as a paragraph of the page, not as a line of output.
+
+    Examples
+    --------
+    >>> sentence("It does.")
+    It does.
+    """
+    emit(f"<blockquote><p>{html.escape(text)}</p></blockquote>", text)
+
+
+def caption_html(record):
+    """The caption of a figure or table, with its source."""
+    return (
+        f"<figcaption>{html.escape(record.caption)} <small>Source: {html.escape(record.source)}.</small></figcaption>"
+    )
+
+
+def _numbers_of(checks):
+    measured = [one.measured for one in checks if one.measured is not None]
+    known = {"count": len(checks), "held": sum(one.verdict in ("holds", "borne out") for one in checks)}
+    known["worst"] = max(one.difference for one in checks)
+    if measured:
+        known |= {"least": min(measured), "most": max(measured)}
+    if len(checks) == 1:
+        names = ("measured", "low", "high", "predicted", "difference", "repetitions")
+        known |= {name: getattr(checks[0], name) for name in names if getattr(checks[0], name) is not None}
+    return known
+
+
+def _as_html(record):
+    state = {"holds": "yes", "borne out": "yes", "fails": "no", "not borne out": "no"}.get(record.verdict, "open")
+    _, said, *details = str(record).split(" | ")
+    details = " · ".join(html.escape(part) for part in details)
+    return (
+        f'<div class="claim claim-{state}" id="{record.anchor}"><strong>{record.verdict}</strong> '
+        f"{html.escape(said)}<br><small>{record.kind} · {details}</small></div>"
+    )
