@@ -1,188 +1,23 @@
 """Sweeps: every arm under every condition with every seed, as a table that grows and is never computed twice."""
 
-import copy
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from itertools import islice
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from bnlib import data, meter, models, moments, source, training
-from bnlib.data import SIDE
+from bnlib import source
+from bnlib.runs import Conditions, Look, Run, run_group
+from bnlib.runs import code as _code
 from bnlib.training import Arm, Schedule
-from bnlib.validation import choice, nonnegative
 
-# of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients. How far
-# the blocks differ tells how much of the reading is chance
-RATE_BLOCKS, RATE_BLOCK, RATE_BLOCK_CONVOLUTIONAL = 5, 100, 20
-PARTS = {"train": 10_000, "validation": None, "test": None}  # how many rows are looked at; None: all
-CONVOLUTIONAL_ROWS = 1000  # that are evaluated at a time
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What the data of an experiment are like.
-
-    Parameters
-    ----------
-    dataset : str
-        As for `bnlib.data.load`.
-    train_size : int, optional
-        Images to train on, drawn anew with every seed; default: the whole training split.
-    label_noise : float
-        Share of the training labels, from 0 to 1, that are replaced by another class.
-    noise_std : float
-        Standard deviation of fresh Gaussian noise on the inputs, in training and evaluation, in units of
-        the pixels' standard deviation.
-    noisy_side : {"both", "left"}
-        Which half of the image the noise is on.
-    input_scale : float
-        Factor on the inputs, noise included.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of its range.
-
-    Examples
-    --------
-    >>> Conditions(noise_std=0.5, noisy_side="left").pixel_noise_std.reshape(28, 28)[0, 12:16]
-    array([0.5, 0.5, 0. , 0. ])
-    """
-
-    dataset: str = "mnist-5k"
-    train_size: int | None = None
-    label_noise: float = 0.0
-    noise_std: float = 0.0
-    noisy_side: str = "both"
-    input_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        choice("dataset", self.dataset, data.NAMES)
-        choice("noisy_side", self.noisy_side, ("both", "left"))
-        nonnegative("noise_std", self.noise_std)
-        if not 0 <= self.label_noise <= 1:
-            raise ValueError(f"label_noise = {self.label_noise} is no share; it must be from 0 to 1")
-        if not self.input_scale > 0:
-            raise ValueError(f"input_scale = {self.input_scale} is not positive; it must be above 0")
-
-    @property
-    def pixel_noise_std(self) -> float | NDArray[np.float64]:
-        """Standard deviation of the noise on every pixel before scaling, a number or an array (784,)."""
-        if self.noisy_side == "both":
-            return self.noise_std
-        return np.tile(np.where(np.arange(SIDE) < SIDE // 2, self.noise_std, 0.0), SIDE)
-
-    def training_rows(self, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows of the training split are used, and their labels, mistakes included.
-
-        Parameters
-        ----------
-        labels : ndarray, shape (n,)
-            Of the training split.
-        seed : int
-
-        Returns
-        -------
-        rows, labels : ndarray of int64, shape (train_size,)
-
-        Raises
-        ------
-        ValueError
-            If `train_size` exceeds the split.
-        """
-        size = len(labels) if self.train_size is None else self.train_size
-        if not 0 < size <= len(labels):
-            raise ValueError(f"train_size = {size} does not fit the training split; it must be from 1 to {len(labels)}")
-        rng = np.random.default_rng([seed, 4])
-        rows = np.arange(len(labels)) if self.train_size is None else np.sort(rng.permutation(len(labels))[:size])
-        given = labels[rows]
-        wrong = rng.permutation(size)[: round(self.label_noise * size)]
-        classes = labels.max() + 1
-        given[wrong] = (given[wrong] + rng.integers(1, classes, len(wrong))) % classes
-        return rows, given
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a `look` of `sweep` gets: a network, where it is in its training, and what it was trained on.
-
-    Parameters
-    ----------
-    model : torch.nn.Sequential
-        A copy, to do with as one likes: in training mode before the last step, in evaluation mode once trained.
-    arm, conditions, schedule, seed
-        As in the sweep.
-    step : int
-        Steps taken; `schedule.steps(len(inputs))` in the trained network.
-    inputs : ndarray, shape (n, 784), dtype float32
-        What the network is trained on, standardized and scaled, without noise.
-    labels : ndarray, shape (n,), dtype int64
-        Mistakes included.
-    cov : ndarray, shape (784, 784)
-        Covariance of the whole training split without noise, in units of `inputs`.
-    noise_std : float or ndarray, shape (784,)
-        Standard deviation of the noise, in units of `inputs`.
-    held_out : dict of str to tuple
-        ``validation`` and ``test``, each (inputs, labels), without noise.
-    """
-
-    model: nn.Sequential
-    arm: Arm
-    conditions: Conditions
-    schedule: Schedule
-    seed: int
-    step: int
-    inputs: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    cov: NDArray[np.float64]
-    noise_std: float | NDArray[np.float64]
-    held_out: dict[str, tuple[np.ndarray, np.ndarray]]
-
-    def batches(
-        self, count: int, stream: int = 3, batch_size: int | None = None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches as in training, in another order and with fresh noise; the same at every look.
-
-        Parameters
-        ----------
-        count : int
-            How many; as many passes over the rows as that takes.
-        stream : int
-            Numbers of different streams give different draws. 1 is what training itself draws, 2 the noise of the
-            evaluation, 3 what the row's own ``rate`` is read from.
-        batch_size : int, optional
-            Default: that of the schedule.
-
-        Returns
-        -------
-        iterator of (inputs, labels)
-            `count` pairs of tensors, shapes (batch_size, 784) and (batch_size,).
-
-        Raises
-        ------
-        ValueError
-            When it is read, if there are fewer rows than a batch has.
-        """
-        size = self.schedule.batch_size if batch_size is None else batch_size
-        passes = -(-count // max(1, len(self.inputs) // size))
-        drawn = training.batches(self.inputs, self.labels, size, passes, [self.seed, stream], self.noise_std)
-        return islice(drawn, count)
-
-
-Look = Callable[[Run], dict[str, Any]]
+__all__ = ["Conditions", "Look", "Run", "best_decays", "by_seed", "run_group", "sweep"]
 
 
 def sweep(
@@ -262,6 +97,8 @@ def sweep(
             )
     if look is None and look_steps is not None:
         raise ValueError(f"look_steps = {look_steps} without look; give both, or look alone")
+    if isinstance(look_steps, np.integer):
+        look_steps = int(look_steps)
     if look_steps is not None and not isinstance(look_steps, int):
         look_steps = tuple(sorted({int(step) for step in look_steps}))
     looked = None if look is None else [source.function_digest(look), look_steps]
@@ -335,190 +172,6 @@ def by_seed(rows: pd.DataFrame, values: str, condition: str = "noise_std") -> pd
     return rows.pivot(index="seed", columns=condition, values=values)
 
 
-def run_group(
-    arms: Sequence[Arm],
-    condition: Conditions,
-    seed: int,
-    schedule: Schedule,
-    root: str | Path | None = None,
-    look: Look | None = None,
-    look_steps: int | Sequence[int] | None = None,
-) -> list[dict[str, Any]]:
-    """The rows of `sweep` for arms that share conditions and seed, computed on one thread.
-
-    Parameters
-    ----------
-    arms : sequence of bnlib.training.Arm
-    condition : Conditions
-    seed : int
-    schedule : bnlib.training.Schedule
-    root, look, look_steps
-        As for `sweep`.
-
-    Returns
-    -------
-    list of dict
-        Plain numbers, strings and lists, in the order of `arms`.
-    """
-    with _one_thread():
-        prepared = _prepared(condition.dataset, root)
-        scale = np.float32(condition.input_scale)
-        used, labels = condition.training_rows(prepared.labels["train"], seed)
-        inputs = prepared.inputs["train"][used] * scale
-        noise_std = condition.pixel_noise_std * condition.input_scale
-        held_out = {part: (prepared.inputs[part] * scale, prepared.labels[part]) for part in ("validation", "test")}
-        looks = None
-        if look is not None:
-            cov = prepared.cov * condition.input_scale**2
-            shown = Run(None, None, condition, schedule, seed, 0, inputs, labels, cov, noise_std, held_out)
-            looks = _Looks(look, look_steps, shown, arms)
-        trained = _trained(arms, inputs, labels, schedule, seed, noise_std, looks)
-        shared = asdict(condition) | {"seed": seed} | asdict(schedule) | {"code": _code()}
-        shared |= {name: "-".join(map(str, getattr(schedule, name))) for name in ("hidden", "channels")}
-        shared |= {"hidden": ""} if schedule.channels else {}
-        rows = [asdict(arm) | shared for arm in arms]
-        for part, limit in PARTS.items():
-            seen = (inputs, labels) if part == "train" else held_out[part]
-            chunk_rows = CONVOLUTIONAL_ROWS if schedule.channels else None
-            found = training.evaluate(trained, *(array[:limit] for array in seen), noise_std, seed, chunk_rows)
-            for row, (accuracy, loss) in zip(rows, found):
-                row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
-        for row, arm, model in zip(rows, arms, trained):
-            row |= {"signal_share": _signal_share(model, prepared.cov, condition.pixel_noise_std)}
-            row |= dict.fromkeys(("rate", "l2_rate", "l2_rate_error", "learned_gamma"), np.nan)
-            if arm.normalization == "batch":
-                row |= _reading(model, inputs, labels, schedule, seed, noise_std)
-        if looks is not None:
-            rows = [_joined(row, found) for row, found in zip(rows, looks.found())]
-    return rows
-
-
-def _trained(arms, inputs, labels, schedule, seed, noise_std, looks):
-    """A trained network for each arm, looked at while it is trained where that is wanted."""
-    observe = None if looks is None else looks.observe
-    if not schedule.channels:
-        trained = training.train(arms, inputs, labels, schedule, seed, noise_std, observe)
-    else:
-        trained = []
-        for place, arm in enumerate(arms):
-            model = models.convolutional(
-                schedule.channels, arm.normalization, classes=int(labels.max()) + 1, seed=seed, side=SIDE
-            )
-            watch = None if observe is None else lambda step, model, place=place: observe(step, [model], place)
-            trained.append(
-                training.train_alone(model, inputs, labels, schedule, seed, arm.weight_decay, noise_std, watch)
-            )
-    if looks is not None:
-        looks.trained(trained)
-    return trained
-
-
-class _Looks:
-    """What a look finds in the networks of a group, at the steps wanted."""
-
-    def __init__(self, look, look_steps, shown, arms):
-        self._look, self._shown, self._arms = look, shown, arms
-        self._last = shown.schedule.steps(len(shown.inputs))
-        self._is_one = look_steps is None
-        self._steps = _steps_of(look_steps, self._last)
-        self._found = [[] for _ in arms]
-
-    def observe(self, step, networks, first=0):
-        if step in self._steps and step < self._last:
-            self._take(step, networks, first)
-
-    def trained(self, networks):
-        if self._last in self._steps:
-            self._take(self._last, networks, 0)
-
-    def found(self):
-        """For each arm the dict that joins its row."""
-        if self._is_one:
-            return [looks[0] for looks in self._found]
-        for looks in self._found:
-            if any(look.keys() != looks[0].keys() for look in looks):
-                raise ValueError("look gave other names at another step; it must give the same at every look")
-        return [
-            {"look_steps": self._steps} | {name: [look[name] for look in looks] for name in looks[0]}
-            for looks in self._found
-        ]
-
-    def _take(self, step, networks, first):
-        for place, network in enumerate(networks, start=first):
-            run = replace(self._shown, model=copy.deepcopy(network), arm=self._arms[place], step=step)
-            # whoever draws from torch's own generator in a look draws the same in every process
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(run.seed)
-                given = self._look(run)
-            if not isinstance(given, dict):
-                raise TypeError(f"look gave {type(given).__name__}; it must give a dict")
-            self._found[place].append({name: source.plain(f"{name!r} of look", given[name]) for name in given})
-
-
-def _steps_of(look_steps, last):
-    """The numbers of steps after which a training of `last` steps is looked at."""
-    if look_steps is None:
-        return [last]
-    if isinstance(look_steps, int):
-        if look_steps < 2:
-            raise ValueError(
-                f"look_steps = {look_steps}; give at least 2, for the start and the end, or a list of steps"
-            )
-        return (np.unique(np.geomspace(1, last + 1, look_steps).round().astype(int)) - 1).tolist()
-    if not look_steps or min(look_steps) < 0 or max(look_steps) > last:
-        raise ValueError(f"look_steps = {list(look_steps)}; there must be at least one, each from 0 to {last}")
-    return list(look_steps)
-
-
-def _joined(row, found):
-    if twice := row.keys() & found.keys():
-        raise ValueError(f"look gives {', '.join(sorted(twice))}, which the row has already; give it another name")
-    return row | found
-
-
-def _reading(model, inputs, labels, schedule, seed, noise_std):
-    """What the meter says of the first layer, on batches as in training and noise that training has not seen."""
-    block = RATE_BLOCK_CONVOLUTIONAL if schedule.channels else RATE_BLOCK
-    passes = -(-RATE_BLOCKS * block // (len(inputs) // schedule.batch_size))
-    drawn = training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
-    reports = [meter.measure(model, islice(drawn, block), nn.functional.cross_entropy) for _ in range(RATE_BLOCKS)]
-    blocks = pd.DataFrame([report.by_layer().iloc[0] for report in reports])
-    gammas = reports[0].gamma[np.equal(reports[0].layer, blocks.layer.iloc[0])]
-    return {
-        "rate": float(blocks.rate.mean()),
-        "l2_rate": float(blocks.l2_rate.mean()),
-        "l2_rate_error": float(blocks.l2_rate.sem()),
-        "learned_gamma": float(np.sqrt(np.mean(gammas**2))),
-    }
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    inputs: dict
-    labels: dict
-    cov: np.ndarray
-
-
-@lru_cache(maxsize=2)
-def _prepared(dataset, root):
-    """A data set as training takes it: once a process, not once a group."""
-    loaded = data.load(dataset, root)
-    inputs = training.standardize(loaded)
-    labels = {part: getattr(loaded, part).labels for part in inputs}
-    cov = moments.Moments.from_data(inputs["train"], labels["train"]).cov
-    return _Prepared(inputs, labels, cov)
-
-
-def _signal_share(model, cov, noise_std):
-    """Mean over the units of the first layer of w'Sigma w / (w'Sigma w + w'N w)."""
-    if not isinstance(model[0], nn.Linear):
-        return np.nan
-    weight = model[0].weight.detach().double().numpy()
-    signal = np.einsum("ki,ki->k", weight @ cov, weight)
-    noise = np.square(weight * noise_std).sum(axis=1)
-    return float(np.mean(signal / (signal + noise)))
-
-
 def _own_pool() -> Executor:
     try:
         import loky
@@ -540,16 +193,6 @@ def _bar(total: int, initial: int) -> Iterator[Callable[[int], object]]:
     else:
         with tqdm(total=total, initial=initial, desc="sweep", unit="network") as bar:
             yield bar.update
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Store:
@@ -582,9 +225,3 @@ def _key(condition, seed, arm, schedule, looked=None):
     """
     configuration = [asdict(condition), seed, asdict(arm), asdict(schedule), _code(), looked]
     return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:32]
-
-
-@lru_cache(maxsize=1)
-def _code():
-    """Identifies the modules that compute a row and the versions of what they stand on."""
-    return source.digest(__file__, packages=("bnlib",), versions=("python", "torch", "numpy"))
