@@ -186,7 +186,7 @@ left.set(xlabel=label, title="rate λ that BN sets", legend=True)
 right.line(path.noise_stds, path.signal_share, "signal, closed form", "signal")
 right.line(path.noise_stds, path.noise_share, "noise, closed form", "noise")
 right.points(noise_stds, signal, "signal, trained", "signal")
-right.set(xlabel=label, title="share of the budget γ²", ylim=(0, 1), legend=True)
+right.set(xlabel=label, title="share of the budget γ²", ylim=(0, 1.03), legend=True)
 gap = np.abs(measured_rate.mean(axis=0) - at_points.rate).max()
 picture.show(
     says="Predicted from clean moments (curves) and measured in trained networks (points). The mean"
