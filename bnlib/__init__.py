@@ -1,9 +1,30 @@
 """Batch normalization as an auto-tuned regularizer: closed forms, models and a meter.
 
-Read the modules in this order; each imports only those before it.
+What most need is at the front door; everything is imported when it is first used, so that ``import bnlib`` costs
+nothing and changes nothing.
+
+===========================  ================================================================
+``measure``, ``Report``      the rate that batch normalization sets, in your network
+``Moments``                  the statistics of data that the closed forms need
+``least_squares``            batch normalization with fixed gamma on least squares
+``noise_path``               the same as the noise on the inputs grows
+``effective_weights``        batch normalization folded away
+``rate``                     the rate from effective weights and their gradient
+``l2_equivalent_rate``       the same in units of ``weight_decay``
+``signal_and_noise``         the variance of any unit, split by two noisy copies
+``weight_decay_rate``        the rate under weight decay on the raw weights
+``minibatch_factor``         a batch's standard deviation over the population's
+``minibatch_decay``          what batches are worth as a weight decay on gamma
+``sweep``                    many networks, conditions and seeds, as a table
+``Arm``, ``Conditions``      what a sweep trains, and on what data
+``Schedule``                 for how long, and how
+===========================  ================================================================
+
+The modules behind it, each importing only those before it:
 
 =================  ==========================================================
 ``validation``     what every public function says about bad input
+``source``         which code made a result
 ``moments``        the statistics of data that the closed forms need (NumPy)
 ``theory``         the closed forms themselves (NumPy, float64)
 ``data``           MNIST and its kin, fixed splits, additive noise
@@ -11,12 +32,105 @@ Read the modules in this order; each imports only those before it.
 ``meter``          the rate that batch normalization sets, in your network
 ``stack``          many small networks trained as one
 ``training``       a seeded, deterministic trainer for paired experiments
+``runs``           one group of a sweep, and what a look at a network gets
 ``experiments``    sweeps over arms, conditions and seeds, as a table
-``display``        something shown in a notebook, and as text in a terminal
-``claims``         measured against predicted, with an interval and a verdict
-``plotting``       one style for every figure
-``comparison``     untuned batch normalization against a search over decays
 =================  ==========================================================
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnlib import (
+        data,
+        experiments,
+        meter,
+        models,
+        moments,
+        runs,
+        source,
+        stack,
+        theory,
+        training,
+        validation,
+    )
+    from bnlib.experiments import sweep
+    from bnlib.meter import Report, measure
+    from bnlib.moments import Moments
+    from bnlib.runs import Conditions
+    from bnlib.theory import (
+        effective_weights,
+        l2_equivalent_rate,
+        least_squares,
+        minibatch_decay,
+        minibatch_factor,
+        noise_path,
+        rate,
+        signal_and_noise,
+        weight_decay_rate,
+    )
+    from bnlib.training import Arm, Schedule
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Arm",
+    "Conditions",
+    "Moments",
+    "Report",
+    "Schedule",
+    "data",
+    "effective_weights",
+    "experiments",
+    "l2_equivalent_rate",
+    "least_squares",
+    "measure",
+    "meter",
+    "minibatch_decay",
+    "minibatch_factor",
+    "models",
+    "moments",
+    "noise_path",
+    "rate",
+    "runs",
+    "signal_and_noise",
+    "source",
+    "stack",
+    "sweep",
+    "theory",
+    "training",
+    "validation",
+    "weight_decay_rate",
+]
+
+_HOMES = {
+    "Arm": "training",
+    "Conditions": "runs",
+    "Moments": "moments",
+    "Report": "meter",
+    "Schedule": "training",
+    "effective_weights": "theory",
+    "l2_equivalent_rate": "theory",
+    "least_squares": "theory",
+    "measure": "meter",
+    "minibatch_decay": "theory",
+    "minibatch_factor": "theory",
+    "noise_path": "theory",
+    "rate": "theory",
+    "signal_and_noise": "theory",
+    "sweep": "experiments",
+    "weight_decay_rate": "theory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'bnlib' has no attribute {name!r}")
+    module = importlib.import_module(f"bnlib.{_HOMES.get(name, name)}")
+    found = getattr(module, name) if name in _HOMES else module
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

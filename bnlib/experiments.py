@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def sweep(
     for condition, seed, arm in wanted:
         if (condition, seed, arm) not in rows:
             groups.setdefault((condition, seed), []).append(arm)
-    pool = executor or _own_pool()
+    pool: Any = executor or _own_pool()
     with _bar(total=len(wanted), initial=len(rows)) as advance:
         futures = {
             pool.submit(run_group, group_arms, *group, schedule, root, look, look_steps): group
@@ -198,10 +199,10 @@ def _bar(total: int, initial: int) -> Iterator[Callable[[int], object]]:
 class _Store:
     """Finished rows, one small file each: written whole or not at all, whoever is killed when."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path | None) -> None:
         self._folder = Path(folder) if folder else None
 
-    def get(self, key):
+    def get(self, key: str) -> dict[str, Any] | None:
         if self._folder is None:
             return None
         try:
@@ -209,7 +210,7 @@ class _Store:
         except FileNotFoundError:
             return None
 
-    def put(self, key, row):
+    def put(self, key: str, row: dict[str, Any]) -> None:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +219,7 @@ class _Store:
         partial.replace(self._folder / f"{key}.json")
 
 
-def _key(condition, seed, arm, schedule, looked=None):
+def _key(condition: Conditions, seed: int, arm: Arm, schedule: Schedule, looked: Any = None) -> str:
     """Identifies a row by all that it depends on: configuration, code, look and data.
 
     Data sets are fixed by their names: their archives are checked by MD5, or part of a pinned wheel.

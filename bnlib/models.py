@@ -77,7 +77,7 @@ def network(
             linear = nn.Linear(inputs, outputs)
             kind = "none" if is_output and not normalize_output else normalization
             if kind == "batch":
-                linear.bias = None  # batch normalization subtracts it again
+                linear.register_parameter("bias", None)  # batch normalization subtracts it again
             layers.append(weight_norm(linear.to(dtype)) if kind == "weight" else linear)
             if kind == "batch":
                 layers.append(_batch_norm(outputs, gamma, eps, dtype))
@@ -122,8 +122,9 @@ def unit(
     """
     model = network((inputs, 1), normalize_output=True, gamma=gamma, eps=eps, seed=seed, dtype=torch.float64)
     if beta is not None:
-        model[1].bias.data.fill_(beta)
-        model[1].bias.requires_grad_(False)
+        bias = model.get_parameter("1.bias")
+        bias.data.fill_(beta)
+        bias.requires_grad_(False)
     return model
 
 
@@ -189,7 +190,7 @@ def convolutional(
             conv = nn.Conv2d(inputs, outputs, 3, padding=1)
             layers.append(conv)
             if normalization == "batch":
-                conv.bias = None  # batch normalization subtracts it again
+                conv.register_parameter("bias", None)  # batch normalization subtracts it again
                 layers.append(nn.BatchNorm2d(outputs, eps=eps))
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         layers += [nn.Flatten(), nn.Linear(channels[-1] * left**2, classes)]
@@ -242,7 +243,7 @@ def fold(linear: nn.Linear, batch_norm: nn.BatchNorm1d) -> nn.Linear:
         raise ValueError(
             f"batch_norm has {batch_norm.num_features} units; after linear it must have {linear.out_features}"
         )
-    if batch_norm.running_var is None:
+    if batch_norm.running_mean is None or batch_norm.running_var is None:
         raise ValueError("batch_norm keeps no running statistics; folding needs track_running_stats=True")
     with torch.no_grad():
         scale = (batch_norm.running_var + batch_norm.eps).rsqrt()

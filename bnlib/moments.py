@@ -175,11 +175,11 @@ class Moments:
         if (noise_std is None) == (noise_cov is None):
             raise ValueError(f"noise_std = {noise_std} and noise_cov = {noise_cov}; give exactly one of the two")
         d = len(self.mean)
-        if noise_cov is None:
-            noise = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=0)) ** 2 * np.eye(d)
-        else:
+        if noise_cov is not None:
             noise = covariance("noise_cov", noise_cov, dimension=d)
             semidefinite_spectrum("noise_cov", noise)
+        if noise_std is not None:
+            noise = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=0)) ** 2 * np.eye(d)
         return Moments(self.mean, self.cov + noise, self.cross, self.target_var)
 
     @cached_property

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from bnlib import data, meter, models, moments, source, training
@@ -216,20 +216,20 @@ def run_group(
         looks = None
         if look is not None:
             cov = prepared.cov * condition.input_scale**2
-            shown = {
+            given = {
                 "conditions": condition, "schedule": schedule, "seed": seed, "inputs": inputs, "labels": labels,
                 "cov": cov, "noise_std": noise_std, "held_out": held_out,
             }  # fmt: skip
-            looks = _Looks(look, look_steps, shown, arms)
+            looks = _Looks(look, look_steps, given, arms)
         trained = _trained(arms, inputs, labels, schedule, seed, noise_std, looks)
         shared = asdict(condition) | {"seed": seed} | asdict(schedule) | {"code": code()}
         shared |= {name: "-".join(map(str, getattr(schedule, name))) for name in ("hidden", "channels")}
         shared |= {"hidden": ""} if schedule.channels else {}
         rows = [asdict(arm) | shared for arm in arms]
         for part, limit in PARTS.items():
-            seen = (inputs, labels) if part == "train" else held_out[part]
+            part_inputs, part_labels = (inputs, labels) if part == "train" else held_out[part]
             chunk_rows = CONVOLUTIONAL_ROWS if schedule.channels else None
-            found = training.evaluate(trained, *(array[:limit] for array in seen), noise_std, seed, chunk_rows)
+            found = training.evaluate(trained, part_inputs[:limit], part_labels[:limit], noise_std, seed, chunk_rows)
             for row, (accuracy, loss) in zip(rows, found):
                 row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
         for row, arm, model in zip(rows, arms, trained):
@@ -242,13 +242,21 @@ def run_group(
     return rows
 
 
-def _trained(arms, inputs, labels, schedule, seed, noise_std, looks):
+def _trained(
+    arms: Sequence[Arm],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    noise_std: ArrayLike,
+    looks: "_Looks | None",
+) -> list[nn.Sequential]:
     """A trained network for each arm, looked at while it is trained where that is wanted."""
     observe = None if looks is None else looks.observe
     if not schedule.channels:
         trained = training.train(arms, inputs, labels, schedule, seed, noise_std, observe)
     else:
-        trained = []
+        trained: list[Any] = []
         for place, arm in enumerate(arms):
             model = models.convolutional(
                 schedule.channels, arm.normalization, classes=int(labels.max()) + 1, seed=seed, side=SIDE
@@ -265,22 +273,24 @@ def _trained(arms, inputs, labels, schedule, seed, noise_std, looks):
 class _Looks:
     """What a look finds in the networks of a group, at the steps wanted."""
 
-    def __init__(self, look, look_steps, shown, arms):
-        self._look, self._shown, self._arms = look, shown, arms
-        self._last = shown["schedule"].steps(len(shown["inputs"]))
+    def __init__(
+        self, look: Look, look_steps: int | Sequence[int] | None, given: dict[str, Any], arms: Sequence[Arm]
+    ) -> None:
+        self._look, self._given, self._arms = look, given, arms
+        self._last = given["schedule"].steps(len(given["inputs"]))
         self._is_one = look_steps is None
         self._steps = _steps_of(look_steps, self._last)
-        self._found = [[] for _ in arms]
+        self._found: list[list[dict[str, Any]]] = [[] for _ in arms]
 
-    def observe(self, step, networks, first=0):
+    def observe(self, step: int, networks: Sequence[Any], first: int = 0) -> None:
         if step in self._steps and step < self._last:
             self._take(step, networks, first)
 
-    def trained(self, networks):
+    def trained(self, networks: Sequence[Any]) -> None:
         if self._last in self._steps:
             self._take(self._last, networks, 0)
 
-    def found(self):
+    def found(self) -> list[dict[str, Any]]:
         """For each arm the dict that joins its row."""
         if self._is_one:
             return [looks[0] for looks in self._found]
@@ -292,19 +302,19 @@ class _Looks:
             for looks in self._found
         ]
 
-    def _take(self, step, networks, first):
+    def _take(self, step: int, networks: Sequence[Any], first: int) -> None:
         for place, network in enumerate(networks, start=first):
-            run = Run(model=copy.deepcopy(network), arm=self._arms[place], step=step, **self._shown)
+            run = Run(model=copy.deepcopy(network), arm=self._arms[place], step=step, **self._given)
             # whoever draws from torch's own generator in a look draws the same in every process
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(run.seed)
-                given = self._look(run)
-            if not isinstance(given, dict):
-                raise TypeError(f"look gave {type(given).__name__}; it must give a dict")
-            self._found[place].append({name: source.plain(f"{name!r} of look", given[name]) for name in given})
+                seen = self._look(run)
+            if not isinstance(seen, dict):
+                raise TypeError(f"look gave {type(seen).__name__}; it must give a dict")
+            self._found[place].append({name: source.plain(f"{name!r} of look", seen[name]) for name in seen})
 
 
-def _steps_of(look_steps, last):
+def _steps_of(look_steps: int | Sequence[int] | None, last: int) -> list[int]:
     """The numbers of steps after which a training of `last` steps is looked at."""
     if look_steps is None:
         return [last]
@@ -319,13 +329,15 @@ def _steps_of(look_steps, last):
     return list(look_steps)
 
 
-def _joined(row, found):
+def _joined(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     if twice := row.keys() & found.keys():
         raise ValueError(f"look gives {', '.join(sorted(twice))}, which the row has already; give it another name")
     return row | found
 
 
-def _reading(model, inputs, labels, schedule, seed, noise_std):
+def _reading(
+    model: nn.Module, inputs: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int, noise_std: ArrayLike
+) -> dict[str, float]:
     """What the meter says of the first layer, on batches as in training and noise that training has not seen."""
     block = RATE_BLOCK_CONVOLUTIONAL if schedule.channels else RATE_BLOCK
     passes = -(-RATE_BLOCKS * block // (len(inputs) // schedule.batch_size))
@@ -343,13 +355,13 @@ def _reading(model, inputs, labels, schedule, seed, noise_std):
 
 @dataclass(frozen=True)
 class _Prepared:
-    inputs: dict
-    labels: dict
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
     cov: np.ndarray
 
 
 @lru_cache(maxsize=2)
-def _prepared(dataset, root):
+def _prepared(dataset: str, root: str | Path | None) -> _Prepared:
     """A data set as training takes it: once a process, not once a group."""
     loaded = data.load(dataset, root)
     inputs = training.standardize(loaded)
@@ -358,7 +370,7 @@ def _prepared(dataset, root):
     return _Prepared(inputs, labels, cov)
 
 
-def _signal_share(model, cov, noise_std):
+def _signal_share(model: nn.Sequential, cov: np.ndarray, noise_std: ArrayLike) -> float:
     """Mean over the units of the first layer of w'Sigma w / (w'Sigma w + w'N w)."""
     if not isinstance(model[0], nn.Linear):
         return np.nan
@@ -379,6 +391,6 @@ def _one_thread() -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def code():
+def code() -> str:
     """Identifies the modules that compute a row and the versions of what they stand on."""
     return source.digest(__file__, packages=("bnlib",), versions=("python", "torch", "numpy"))

@@ -182,8 +182,9 @@ class _Module:
         self.imports = list(_imports(tree.body, typing_only=False))
         self.for_types = list(_imports(tree.body, typing_only=True))
         for node in ast.walk(tree):
-            documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-            if documented and ast.get_docstring(node, clean=False) is not None:
+            if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
         self.digest = _hash(ast.dump(tree))
 

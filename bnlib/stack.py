@@ -6,7 +6,8 @@ parameters of the given models become views of the stack's arrays: the models ar
 at after any step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,7 +67,7 @@ class Stack:
                 decay = decays[rows].to(parameter).view(-1, *[1] * (parameter.ndim - 1))
                 self._others.append((parameter.requires_grad_(), decay, torch.zeros_like(parameter), learned))
         norms = [norm for blocks in networks for _, norm in blocks if isinstance(norm, nn.BatchNorm1d)]
-        self._counters = [norm.num_batches_tracked for norm in norms]
+        self._counters: list[Any] = [norm.num_batches_tracked for norm in norms]
 
     def step(self, x: torch.Tensor, targets: torch.Tensor, learning_rate: float) -> torch.Tensor:
         """Take one step of every network on one batch.
@@ -107,7 +108,7 @@ class Stack:
         given[self._order] = losses.detach()
         return given
 
-    def _losses(self, z, lengths, targets):
+    def _losses(self, z: torch.Tensor, lengths: "Lengths", targets: torch.Tensor) -> torch.Tensor:
         z = self._layers[0].finish(z, lengths)
         for layer in self._layers[1:]:
             z = layer.finish(torch.bmm(layer.weight, z.relu()), layer.lengths())
@@ -117,7 +118,7 @@ class Stack:
 class _Layer:
     """One layer of all networks: the stacked weights, and a part for each kind of normalization."""
 
-    def __init__(self, blocks, sizes):
+    def __init__(self, blocks: Sequence["Block"], sizes: Sequence[int]) -> None:
         self.weight = _stacked([_raw_weight(linear) for linear, _ in blocks])  # (networks, out, in)
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         self.parts = [
@@ -125,7 +126,7 @@ class _Layer:
         ]
         self._sizes = sizes
 
-    def parameters(self, with_weight):
+    def parameters(self, with_weight: bool) -> Iterator[tuple[torch.Tensor, slice, torch.Tensor | None]]:
         """(stacked parameter, its rows among the networks, None or which of those are learned)."""
         if with_weight:
             yield self.weight, slice(None), None
@@ -133,11 +134,11 @@ class _Layer:
             for name, parameter in part.parameters.items():
                 yield parameter, part.rows, part.learned if name == "gamma" else None
 
-    def lengths(self):
+    def lengths(self) -> "Lengths":
         """Norms of the rows that weight normalization divides by, (rows, out, 1) for each part that has it."""
         return {part: self.weight[part.rows].norm(dim=2, keepdim=True) for part in self.parts if part.kind == "weight"}
 
-    def finish(self, z, lengths):
+    def finish(self, z: torch.Tensor, lengths: "Lengths") -> torch.Tensor:
         """From the product z (networks, out, batch) to what goes into the activation."""
         if len(self.parts) == 1:
             return self.parts[0].finish(z, lengths)
@@ -147,10 +148,11 @@ class _Layer:
 class _Part:
     """What one layer of the networks of one kind has beside its weights."""
 
-    def __init__(self, blocks, rows):
+    def __init__(self, blocks: Sequence["Block"], rows: slice) -> None:
         linears, norms = zip(*blocks)
-        self.kind, self.rows, self.learned = _kind(linears[0], norms[0]), rows, None
-        self.parameters = {}
+        self.kind, self.rows = _kind(linears[0], norms[0]), rows
+        self.learned: torch.Tensor | None = None
+        self.parameters: dict[str, torch.Tensor] = {}
         if linears[0].bias is not None:
             self.parameters["bias"] = _stacked([linear.bias for linear in linears])  # (rows, out)
         if self.kind == "weight":
@@ -170,11 +172,12 @@ class _Part:
                     setattr(norm, name, row)
                 self._running.append(stacked.view(-1))
 
-    def finish(self, z, lengths):
+    def finish(self, z: torch.Tensor, lengths: "Lengths") -> torch.Tensor:
         if self.kind == "batch":
             flat = functional.batch_norm(
                 z.reshape(1, -1, z.shape[2]),
-                *self._running,
+                self._running[0],
+                self._running[1],
                 self.parameters["gamma"].view(-1),
                 self.parameters["beta"].view(-1),
                 training=True,
@@ -192,7 +195,11 @@ class _Part:
         return z
 
 
-def _blocks(model):
+Block = tuple[Any, Any]  # a linear layer, and the module that normalizes its output or None
+Lengths = dict[_Part, torch.Tensor]
+
+
+def _blocks(model: nn.Sequential) -> list["Block"]:
     """The layers of a network as pairs: the `Linear` and the module that normalizes its output, or None."""
     modules = [module for module in model if not isinstance(module, nn.ReLU)]
     following = [*modules[1:], None]
@@ -203,7 +210,7 @@ def _blocks(model):
     ]
 
 
-def _kind(linear, norm):
+def _kind(linear: Any, norm: Any) -> str:
     if isinstance(norm, nn.BatchNorm1d):
         return "batch"
     if isinstance(norm, nn.LayerNorm):
@@ -211,16 +218,16 @@ def _kind(linear, norm):
     return "weight" if hasattr(linear, "parametrizations") else "none"
 
 
-def _settings(linear, norm):
+def _settings(linear: Any, norm: Any) -> tuple[int, float, float]:
     """What networks must have in common, layer by layer, to share a part; sortable."""
     return NORMALIZATIONS.index(_kind(linear, norm)), getattr(norm, "eps", 0.0), getattr(norm, "momentum", 0.0)
 
 
-def _raw_weight(linear):
+def _raw_weight(linear: Any) -> torch.Tensor:
     return linear.parametrizations.weight.original1 if _kind(linear, None) == "weight" else linear.weight
 
 
-def _stacked(parameters):
+def _stacked(parameters: Sequence[torch.Tensor]) -> torch.Tensor:
     """The parameters as one array with a row for each, of which they become views."""
     stacked = torch.stack([parameter.detach() for parameter in parameters])
     for parameter, row in zip(parameters, stacked):

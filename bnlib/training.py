@@ -408,7 +408,7 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
         )
         optimizer.step(closure)
     closure()
-    return max(float(parameter.grad.abs().max()) for parameter in parameters)
+    return max(float(parameter.grad.abs().max()) for parameter in parameters if parameter.grad is not None)
 
 
 def evaluate(
