@@ -253,18 +253,15 @@ def _trained(
 ) -> list[nn.Sequential]:
     """A trained network for each arm, looked at while it is trained where that is wanted."""
     observe = None if looks is None else looks.observe
+    trained: list[Any] = []
     if not schedule.channels:
         trained = training.train(arms, inputs, labels, schedule, seed, noise_std, observe)
-    else:
-        trained: list[Any] = []
-        for place, arm in enumerate(arms):
-            model = models.convolutional(
-                schedule.channels, arm.normalization, classes=int(labels.max()) + 1, seed=seed, side=SIDE
-            )
-            watch = None if observe is None else lambda step, model, place=place: observe(step, [model], place)
-            trained.append(
-                training.train_alone(model, inputs, labels, schedule, seed, arm.weight_decay, noise_std, watch)
-            )
+    for place, arm in enumerate(arms if schedule.channels else ()):
+        model = models.convolutional(
+            schedule.channels, arm.normalization, classes=int(labels.max()) + 1, seed=seed, side=SIDE
+        )
+        watch = None if observe is None else lambda step, model, place=place: observe(step, [model], place)
+        trained.append(training.train_alone(model, inputs, labels, schedule, seed, arm.weight_decay, noise_std, watch))
     if looks is not None:
         looks.trained(trained)
     return trained
