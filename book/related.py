@@ -13,16 +13,17 @@
 # %% [markdown]
 # # Related results, in one notation
 #
-# Batch normalization (BN) has been explained many times: as a step size that tunes itself, as a smoother loss, as
-# noise, as a decay of $\gamma$, as a length split from a direction. These explanations look like rivals. Written in
-# one notation they are neighbours: most follow in a few lines from {prf:ref}`thm-rate` or {prf:ref}`thm-depth`, and
-# some turn out to be equalities where inequalities were known. We derive each in our own way, check it on PyTorch's
-# layers, and say what it has to do with the *rate* and what not. The most important distinction comes first: BN tunes
-# two things, a step and a rate, and they are not the same thing.
+# Builds on {doc}`rate`, {doc}`least-squares`, {doc}`invariance`, {doc}`noise`, {doc}`depth` and {doc}`minibatch`.
 #
-# A word on sources. Of some of these works we have read the text, of others only the abstract, of some only what
-# others report. The table at the end says which. Every formula and proof below is ours; where a work is named for a
-# formula, it had it first, perhaps in another form.
+# Batch normalization (BN) has been explained as a step size that tunes itself, as a smoother loss, as noise, as a
+# decay of $\gamma$, as a length split from a direction. Are these rivals? In one notation they are neighbours: most
+# follow in a few lines from {prf:ref}`thm-rate` or {prf:ref}`thm-depth`, and some inequalities turn out to be
+# equalities. We derive each in our own way, check it on PyTorch's layers, and say what it has to do with the *rate*.
+# The distinction that matters most comes first: BN tunes a step and a rate, and they are not the same thing.
+#
+# Of some of these works we have read the text, of others only the abstract, of some only what others report; the
+# table at the end says which. Every formula and proof below is ours. A work that is named for a formula had it first,
+# perhaps in another form.
 
 # %% tags=["parameters"]
 seed = 4  # of generated data, weights and batches
@@ -31,19 +32,22 @@ learning_rate = 0.1  # eta, of plain gradient descent
 weight_decay = 0.1  # a, on the raw weights of the hidden layer
 step_sizes = [0.01, 0.1, 1.0, 10.0, 100.0]  # eta, for the auto-tuned step
 
-# %%
+# %% tags=["hide-input"]
 from fractions import Fraction
+from itertools import repeat
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.nn.utils.parametrizations import weight_norm
 
-from bnlib import models, theory
-from companion import figures, page, statistics
-from bnlib.theory import Moments
+from bnlib import models, theory, training
+from bnlib.moments import Moments
+from companion.figures import COLORS, Picture
+from companion.page import check, finding
+from companion.records import CLOSED_FORM, Source
 
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
@@ -52,20 +56,50 @@ rng = np.random.default_rng(seed)
 # One small network serves the first sections: ten correlated inputs, 16 hidden units with BN, three classes that
 # overlap. All of it is `torch.nn` in float64, with $\varepsilon = 10^{-30}$, that is, none.
 
-# %%
+# %% tags=["hide-input"]
 rows, inputs, hidden, classes = 512, 10, 16, 3
 mixing = rng.standard_normal((inputs, inputs)) / np.sqrt(inputs)
 x = torch.from_numpy(rng.standard_normal((rows, inputs)) @ mixing + 0.5)
 scores = torch.from_numpy(3 * rng.standard_normal((inputs, classes)))
 labels = torch.multinomial((x @ scores).softmax(dim=1), 1)[:, 0]
+source = Source(
+    title="generated data",
+    train_size=rows,
+    seeds=[seed],
+    conditions={"network": f"{inputs}-{hidden}-{classes}", "steps": steps},
+)
 
 
 def fresh_network(length=1.0):
     """The same directions for every run; raw weights `length` times as long."""
-    network = models.network((inputs, hidden, classes), eps=1e-30, seed=seed)
-    network = network.double()
+    network = models.network((inputs, hidden, classes), eps=1e-30, seed=seed, dtype=torch.float64)
     network[0].weight.data *= length
     return network
+
+
+def descend(step_of, decay=0.0, length=1.0, batch=64, only_hidden=False):
+    """Plain SGD: raw weights of the hidden layer at every step, their gradients, the network."""
+    network = fresh_network(length)
+    w, *rest = network.parameters()
+    draws = np.random.default_rng(seed)
+    chosen = (draws.choice(rows, batch, replace=False) for _ in range(steps))
+    weights, gradients = [], []
+
+    def observe(step, _):
+        weights.append(w.detach().clone())
+        if step:
+            gradients.append(w.grad.clone())
+
+    groups = [{"params": [w], "weight_decay": decay}]
+    if not only_hidden:
+        groups.append({"params": rest, "lr": learning_rate})
+    batches = ((x[kept], labels[kept]) for kept in chosen)
+    training.fit(network, batches, cross_entropy, step_of, parameters=groups, observe=observe)
+    return torch.stack(weights), torch.stack(gradients), network
+
+
+def full_batch(step, length=1.0):
+    return descend(step, length=length, batch=rows, only_hidden=True)
 
 
 # %% [markdown]
@@ -73,7 +107,7 @@ def fresh_network(length=1.0):
 #
 # The loss does not see $\lvert w\rvert$: $J(\tau w) = J(w)$ for $\tau > 0$. {prf:ref}`thm-depth` drew two
 # conclusions: $\nabla_w J$ is orthogonal to $w$, and $\nabla_w J(w) = \nabla_w J(u)/\lvert w\rvert$ with
-# $u = w/\lvert w\rvert$. Four known results about training are bookkeeping with these two lines.
+# $u = w/\lvert w\rvert$. Four known results are bookkeeping with these two lines.
 #
 # ::::{prf:corollary} Plain gradient descent on a scale-invariant loss
 # :label: cor-ray
@@ -134,193 +168,196 @@ def fresh_network(length=1.0):
 # ratio to the power $1/K$ tends to 1. Finally $1 - \cos\varphi = \varphi^2/2 + O(\varphi^4)$. $\square$
 # :::
 #
-# **(i)** is {cite:t}`vanlaarhoven2017`'s point; **(ii)** is behind the auto-tuned step of {cite:t}`arora2018`, whose
-# abstract goes on to rates of convergence; **(iii)** is the plain case of {cite:t}`li2019`, whose equivalence
-# includes momentum; and **(iv)** is about {cite:t}`wan2020`'s angular update. They prove under assumptions that the
-# length settles, and that the angle then tends to about $\sqrt{2\eta a}$. The averaged form needs only that the
-# length stays bounded.
+# **(i)** is {cite:t}`vanlaarhoven2017`'s point. **(ii)** is behind the auto-tuned step of {cite:t}`arora2018`, whose
+# abstract goes on to rates of convergence. **(iii)** is the plain case of {cite:t}`li2019`, whose equivalence includes
+# momentum. **(iv)** is about {cite:t}`wan2020`'s angular update: they prove under assumptions that the length settles
+# and that the angle then tends to about $\sqrt{2\eta a}$. The averaged form needs only that the length stays bounded.
 #
-# Check all four.
+# ## Check it in five lines
+#
+# A step a hundred times as large, from raw weights ten times as long: $\lvert w\rvert^2/\eta$ is the same, and so
+# must be every direction at every step. Try other factors.
 
 # %%
+weights, _, _ = full_batch(step_sizes[1])
+other, _, _ = full_batch(100 * step_sizes[1], length=10.0)
+farthest = (normalize(other, dim=-1) - normalize(weights, dim=-1)).abs().max()
+print(f"largest difference of an entry of a direction, all steps, all units: {farthest:.0e}")
+
+# %% tags=["hide-input"]
+check(
+    "depth",
+    "directions of all raw weights at every step: a hundred times the step "
+    "at ten times the length against the run itself",
+    measured=normalize(other, dim=-1).numpy(),
+    predicted=normalize(weights, dim=-1).numpy(),
+    tolerance=1e-11,
+    source=source,
+)
 network = fresh_network()
 
 
 def decayed_loss(length, decay):
-    weights = length * network[0].weight
-    z = network[1](x @ weights.T)
-    loss = cross_entropy(network[2:](z), labels)
-    return (loss + decay / 2 * weights.square().sum()).item()
+    scaled = length * network[0].weight
+    loss = cross_entropy(network[1:](x @ scaled.T), labels)
+    return (loss + decay / 2 * scaled.square().sum()).item()
 
 
-page.check(
+check(
     "depth",
     "loss of a BN network plus weight decay: at raw weights 3 w with decay "
     "a against w with decay 9 a",
     measured=decayed_loss(3.0, weight_decay),
     predicted=decayed_loss(1.0, 9 * weight_decay),
     tolerance=1e-13,
+    source=source,
 )
 
+# %% [markdown]
+# ## The step tunes itself, and that is not the rate
+#
+# Five step sizes, and the bound of **(ii)** for every unit after every step.
 
-# %%
-def descend(step_of, decay=0.0, length=1.0, batch=64, only_hidden=False):
-    """Plain SGD; raw weights of the hidden layer and their gradients."""
-    network = fresh_network(length)
-    w, *rest = network.parameters()
-    batches = np.random.default_rng(seed)
-    weights, gradients = [w.detach().clone()], []
-    groups = [{"params": [w], "weight_decay": decay}]
-    if not only_hidden:
-        groups.append({"params": rest})
-    optimizer = torch.optim.SGD(groups, lr=learning_rate)
-    for k in range(steps):
-        chosen = batches.choice(rows, batch, replace=False)
-        optimizer.param_groups[0]["lr"] = step_of(k)
-        optimizer.zero_grad()
-        cross_entropy(network(x[chosen]), labels[chosen]).backward()
-        gradients.append(w.grad.clone())
-        optimizer.step()
-        weights.append(w.detach().clone())
-    return torch.stack(weights), torch.stack(gradients), network
-
-
-def full_batch(step, length=1.0):
-    return descend(lambda k: step, length=length, batch=rows, only_hidden=True)
-
-
-runs = {step: full_batch(step) for step in step_sizes}
-some = step_sizes[1]
-other, _, _ = full_batch(100 * some, length=10.0)
-page.check(
-    "depth",
-    "directions of all raw weights at every step: a hundred times the step "
-    "at ten times the length against the run itself",
-    measured=nn.functional.normalize(other, dim=-1).numpy(),
-    predicted=nn.functional.normalize(runs[some][0], dim=-1).numpy(),
-    tolerance=1e-11,
-)
-
-# %%
+# %% tags=["hide-input"]
 effective, bounds = {}, {}
-for step, (weights, gradients, _) in runs.items():
+for step in step_sizes:
+    weights, gradients, _ = full_batch(step)
     squares = weights.square().sum(dim=-1)  # |w|^2, (steps + 1, units)
     spherical = gradients.square().sum(dim=-1) * squares[:-1]  # |g_k|^2
     first = (squares[:1] / step).square()  # G_0^2
     effective[step] = (step / squares).numpy()
     bounds[step] = (first + 2 * spherical.cumsum(dim=0)).rsqrt().numpy()
-page.check(
+bounded = check(
     "depth",
     "effective step of every unit after every step, without decay, is at "
     "most its bound, at all step sizes",
     measured=all(
-        bool((effective[step][1:] <= bounds[step] * (1 + 1e-12)).all())
-        for step in step_sizes
+        bool((effective[step][1:] <= bounds[step] * (1 + 1e-12)).all()) for step in step_sizes
     ),
     predicted=True,
     kind="exact",
+    source=source,
 )
 
-# %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.4)
-for step, key in zip(step_sizes, ("none", "batch", "signal", "noise", "l2")):
-    curve = np.exp(np.log(effective[step]).mean(axis=1))
-    ax.loglog(1 + np.arange(steps + 1), curve, color=figures.COLORS[key], label=f"η = {step:g}")
-ax.set(xlabel="gradient step, counted from 1", ylabel="effective step η / |w|²")
-ax.legend(ncols=2)
-start = [effective[step][0].mean() for step in step_sizes]
-end = [np.exp(np.log(effective[step][-1]).mean()) for step in step_sizes]
-figures.show(
-    fig,
-    alt="The effective step through training for five step sizes. At the start the largest is "
-    f"{start[-1] / start[0]:.0f} times "
-    f"the smallest; at the end the five lie between {min(end):.2g} and {max(end):.2g}.",
-    caption=f"Five step sizes, {start[-1] / start[0]:,.0f} to 1 at the start. What the direction feels is cut down "
-    "within a step where it is too "
-    "large, and left alone where it is small. The largest steps overshoot, and then crawl.",
-    source=f"generated data, {rows} rows in one batch, {hidden} units, geometric mean over units, seed {seed}",
+picture = Picture(height=3.4)
+typical = {step: np.exp(np.log(values).mean(axis=1)) for step, values in effective.items()}
+for (step, curve), color in zip(typical.items(), ("none", "batch", "signal", "noise", "l2")):
+    picture[0].line(1 + np.arange(steps + 1), curve, f"η = {step:g}", color)
+picture[0].set(
+    xscale="log",
+    yscale="log",
+    xlabel="gradient step, counted from 1",
+    ylabel="effective step η / |w|²",
+    legend={"ncols": 2},
+)
+at_start, at_end = ([curve[at] for curve in typical.values()] for at in (0, -1))
+picture.show(
+    says="What the direction feels is cut down within a step where it is too large, and left alone"
+    " where it is small. The largest steps overshoot, and then crawl. (Geometric mean over units.)",
+    source=source,
+    name="related-effective-step",
+)
+finding(
+    "The step tunes itself: of five step sizes, {apart:,.0f} to 1, none leaves an effective step above"
+    " {large:.2g} after {taken} steps, where the largest began at {first:.0f}; every unit kept its bound.",
+    bounded,
+    apart=max(at_start) / min(at_start),
+    large=max(at_end),
+    first=max(at_start),
+    taken=steps,
 )
 
 # %% [markdown]
-# This is one of BN's two auto-tunings, and it is **not** that of this book. It tunes the *step*, through the length
-# of the raw weights $w$, and leaves the set of minima alone. The rate $\lambda$ lives on the effective weights $v$;
-# it does not see $\lvert w\rvert$ at all, and it changes where the loss is smallest.
+# This is one of BN's two auto-tunings, and **not** that of this book. It tunes the *step*, through the length of the
+# raw weights $w$, and leaves the set of minima alone. The rate $\lambda$ lives on the effective weights $v$: it does
+# not see $\lvert w\rvert$ at all, and it changes where the loss is smallest.
 #
-# Now weight decay, its growing step, and the angle.
+# ## Weight decay in front of BN is a speed control
+#
+# Now mini-batches, weight decay, its growing step **(iii)** and the angle **(iv)**.
 
-# %%
+# %% tags=["hide-input"]
 p = 1 - learning_rate * weight_decay
-decayed, _, first = descend(lambda k: learning_rate, decay=weight_decay)
-growing, _, second = descend(lambda k: learning_rate * p ** -(2 * k + 1))
-print(f"the step grew by {p ** (-2 * steps):.3g}")
-page.check(
-    "depth",
-    "outputs after SGD on mini-batches: weight decay on the raw weights "
-    "against no decay and an exponentially growing step",
-    measured=first(x).detach().numpy(),
-    predicted=second(x).detach().numpy(),
-    tolerance=1e-11,
-)
 
 
-# %%
+def decaying(length=1.0):
+    return descend(learning_rate, decay=weight_decay, length=length)
+
+
 def cosines(weights):  # (steps, units)
     return torch.cosine_similarity(weights[1:], weights[:-1], dim=-1)
 
 
+decayed, _, with_decay = decaying()
+_, _, with_growth = descend(lambda k: learning_rate * p ** -(2 * k + 1))
+same = check(
+    "depth",
+    "outputs after SGD on mini-batches: weight decay on the raw weights "
+    "against no decay and an exponentially growing step",
+    measured=with_decay(x).detach().numpy(),
+    predicted=with_growth(x).detach().numpy(),
+    tolerance=1e-11,
+    source=source,
+)
 lengths = decayed.norm(dim=-1)
-page.check(
+check(
     "depth",
     "cosine of every turn of every unit under SGD with weight decay a "
     "against (1 - eta a) |w| / |w next|",
     measured=cosines(decayed).numpy(),
     predicted=(p * lengths[:-1] / lengths[1:]).numpy(),
     tolerance=1e-12,
+    source=source,
+)
+finding(
+    "Weight decay in front of BN is a growing step: {taken} steps with decay, and as many without it"
+    " while the step grew {grown:.0f}-fold, end in the same network, to {difference:.0e}.",
+    same,
+    taken=steps,
+    grown=p ** (-2 * steps),
 )
 
-# %% tags=["hide-input"]
-fig, (left, right) = figures.figure(1, 2, width=7.4, height=3.4)
+picture = Picture(1, 2, width=7.4, height=3.4)
+left, right = picture
 average = 25
-for length, key in zip((0.3, 1.0, 3.0), ("signal", "batch", "l2")):
-    path = decayed
-    if length != 1:
-        path, _, _ = descend(lambda k: learning_rate, decay=weight_decay, length=length)
-    left.semilogy(path.square().sum(dim=-1).mean(dim=1), color=figures.COLORS[key], label=f"start × {length:g}")
+for length, color in zip((0.3, 1.0, 3.0), ("signal", "batch", "l2")):
+    path = decayed if length == 1 else decaying(length)[0]
+    name = f"start × {length:g}"
+    left.line(np.arange(steps + 1), path.square().sum(dim=-1).mean(dim=1), name, color)
     angles = torch.rad2deg(cosines(path).clamp(max=1).arccos()).mean(dim=1).numpy()
     smooth = np.convolve(angles, np.ones(average) / average, mode="valid")
-    right.semilogy(np.arange(len(smooth)) + average / 2, smooth, color=figures.COLORS[key])
-    spread = f"{smooth[-1]:.1f}"
+    right.line(np.arange(len(smooth)) + average / 2, smooth, name, color)
 turn = np.degrees(np.arccos(p))
-right.axhline(turn, color=figures.COLORS["theory"], linestyle="--")
-right.text(0, turn * 1.15, "arccos(1 − ηa)")
-right.set_ylim(top=turn * 2)
-left.set(xlabel="step", title="|w|², mean over units")
-right.set(xlabel="step", title="turn a step, degrees")
-left.legend()
-figures.show(
-    fig,
-    alt="Left: the squared length of the raw weights from three starts; all approach one level. Right: the angle a "
-    "step from the same starts "
-    f"approaches the dashed line at {turn:.1f} degrees; at the end it is near {spread}.",
-    caption="With weight decay and mini-batches the length forgets its start (left), and the angle of a step settles "
-    "where only η and a "
-    "put it (right, dashed).",
-    source=f"generated data, batches of 64, η = {learning_rate:g}, a = {weight_decay:g}, running mean over {average} "
-    f"steps, seed {seed}",
+right.level(turn)
+right.note(f"the dashed level is arccos(1 − ηa) = {turn:.1f}")
+right.ax.text(12, turn * 1.15, "arccos(1 − ηa)")
+left.set(yscale="log", xlabel="step", title="|w|², mean over units", legend=True)
+right.set(yscale="log", xlabel="step", title="turn a step, degrees")
+right.ax.set_ylim(top=turn * 2)
+picture.show(
+    says="With weight decay the length forgets its start (left), and the angle of a step settles"
+    f" where only η and a put it (right, dashed). Running means over {average} steps.",
+    source=Source(
+        title="generated data",
+        train_size=rows,
+        seeds=[seed],
+        conditions={"batch_size": 64, "η": learning_rate, "a": weight_decay},
+    ),
+    name="related-turning",
 )
 
 # %% [markdown]
-# Weight decay in front of BN is a speed control. None of this is a rate on the function; that needs $\varepsilon > 0$
-# and rest ({prf:ref}`thm-depth`). {cite:t}`hoffer2018` describe normalization and weight decay as tools that decouple
-# the norm of the weights from the objective; a larger effective learning rate is the first of the mechanisms of
-# weight decay that {cite:t}`zhang2018` tell apart.
+# None of this is a rate on the function; that needs $\varepsilon > 0$ and rest ({prf:ref}`thm-depth`).
+# {cite:t}`hoffer2018` describe normalization and weight decay as tools that decouple the norm of the weights from the
+# objective; a larger effective learning rate is the first of the mechanisms of weight decay that {cite:t}`zhang2018`
+# tell apart.
 #
 # ## Length and direction
 #
 # {cite:t}`kohler2018` read BN as a change of coordinates: $v = \gamma\, w/\sqrt{w'\Sigma w}$ has a direction, from
-# $w$, and a length, $\gamma$, measured in the norm of $\Sigma$. That is {prf:ref}`thm-constraint`. They ask how fast
-# a learned $\gamma$ and $w$ get to the minimum; we ask what a given $\gamma$ costs. For least squares the two
-# questions meet in one formula.
+# $w$, and a length, $\gamma$, in the norm of $\Sigma$. That is {prf:ref}`thm-constraint`. They ask how fast a learned
+# $\gamma$ and $w$ get to the minimum; we ask what a given $\gamma$ costs. For least squares the two meet in one
+# formula.
 #
 # ::::{prf:corollary} The length that a direction asks for
 # :label: cor-length
@@ -345,65 +382,72 @@ figures.show(
 # :::
 #
 # So the rate is, at *every* point of training and not only at the end, the length that the direction asks for over the
-# length that it has, less one. Exactly:
+# length that it has, less one. Exactly, in fractions:
 
 # %%
-F = Fraction
-Sigma = np.array([[F(4), F(2)], [F(2), F(2)]])
-c, target_var, scale = np.array([F(6), F(7)]), F(40), F(3)
-w = np.array([F(-1, 2), F(4)])  # w'Sigma w = 25
-asked = c @ w / 5
-v = scale * w / 5
-loss = (target_var - 2 * c @ v + v @ Sigma @ v) / 2
-page.check(
+Sigma, c = np.array([[4, 2], [2, 2]]) * Fraction(1), np.array([6, 7]) * Fraction(1)
+target_var, scale = Fraction(40), Fraction(3)  # sigma_t^2, gamma
+w = np.array([Fraction(-1, 2), Fraction(4)])  # w'Sigma w = 25
+asked, v = c @ w / 5, scale * w / 5
+print(f"asked for {asked}, has {scale}: rate {asked / scale - 1}")
+
+# %% tags=["hide-input"]
+check(
     "rate",
     "least squares in fractions, off any minimum: loss and 1 + rate from "
     "the length that the direction asks for",
-    measured=[(target_var - asked**2 + (scale - asked) ** 2) / 2,
-              asked / scale],
-    predicted=[loss, 1 - v @ (Sigma @ v - c) / scale**2],
+    measured=[(target_var - asked**2 + (scale - asked) ** 2) / 2, asked / scale],
+    predicted=[
+        (target_var - 2 * c @ v + v @ Sigma @ v) / 2,
+        1 - v @ (Sigma @ v - c) / scale**2,
+    ],
     kind="exact",
 )
 
-# %% tags=["hide-input"]
 turns = np.linspace(-np.pi, np.pi, 400)
 cov, cross = Sigma.astype(float), c.astype(float)
 around = np.stack([np.cos(turns), np.sin(turns)], axis=1)
 wanted = around @ cross / np.sqrt(np.einsum("ni,ij,nj->n", around, cov, around))
-fig, ax = figures.figure(height=3.2)
-degrees = np.degrees(turns)
-level = float(scale)
-ax.plot(degrees, wanted, color=figures.COLORS["theory"])
-ax.axhline(level, color=figures.COLORS["batch"])
-ax.fill_between(degrees, wanted, level, where=wanted >= level, color=figures.COLORS["signal"], alpha=0.25, linewidth=0)
-ax.fill_between(degrees, wanted, level, where=wanted <= level, color=figures.COLORS["l2"], alpha=0.2, linewidth=0)
+picture = Picture()
+panel, ax = picture[0], picture[0].ax
+degrees, level = np.degrees(turns), float(scale)
+panel.line(degrees, wanted, "γ*, what the direction asks for", "theory")
+panel.level(level, "γ, what it has", "batch", "-")
+for kept, color in ((wanted >= level, "signal"), (wanted <= level, "l2")):
+    ax.fill_between(
+        degrees, wanted, level, where=kept, color=COLORS[color], alpha=0.25, linewidth=0
+    )
+best = degrees[wanted.argmax()]
 ax.text(-175, level + 0.25, "γ: what it has")
-ax.text(degrees[wanted.argmax()], wanted.max() + 0.3, "γ*: what it asks for", ha="center")
-ax.text(degrees[wanted.argmax()], (wanted.max() + level) / 2, "λ > 0", ha="center", va="center")
+ax.text(best, wanted.max() + 0.3, "γ*: what it asks for", ha="center")
+ax.text(best, (wanted.max() + level) / 2, "λ > 0", ha="center", va="center")
 ax.text(-60, -0.5, "λ < 0", ha="center")
-ax.set(xlabel="direction of w, degrees", ylabel="standard deviation of the output",
-       ylim=(None, wanted.max() * 1.25), xticks=[-180, -90, 0, 90, 180])
-figures.show(
-    fig,
-    alt=f"The length that a direction asks for, against the direction: a wave between {wanted.min():.1f} and "
-    f"{wanted.max():.1f}; a horizontal line at "
-    f"gamma = {level:g}. Where the wave is above the line the rate is positive, elsewhere negative.",
-    caption="For each direction of w: the length it asks for and the length it is given. The rate is positive only "
-    "near good directions, "
-    "where γ is too short. A random direction is too long.",
-    source="closed form, two inputs, no data",
+panel.note(
+    f"the rate is positive where γ* is above γ, in {np.mean(wanted > level):.0%} of all directions"
+)
+panel.set(
+    xlabel="direction of w, degrees",
+    ylabel="standard deviation of the output",
+    ylim=(None, wanted.max() * 1.25),
+    xticks=[-180, -90, 0, 90, 180],
+)
+picture.show(
+    says="For each direction of w: the length it asks for and the length it is given. The rate is"
+    " positive only near good directions, where γ is too short. A random direction is too long.",
+    source=CLOSED_FORM,
+    name="related-length-asked",
 )
 
 # %% [markdown]
-# {cite:t}`cai2018` study gradient descent with BN on just this problem, ordinary least squares. According to their
-# abstract it converges for arbitrary learning rates of the weights, which fits {prf:ref}`cor-ray` (ii): the effective
-# step is bounded whatever $\eta$ is.
+# {cite:t}`cai2018` study gradient descent with BN on this very problem. According to their abstract it converges for
+# arbitrary learning rates of the weights, which fits {prf:ref}`cor-ray` (ii): the effective step is bounded whatever
+# $\eta$ is.
 #
 # ## Smoothing, as an equality
 #
 # {cite:t}`santurkar2018` bound the gradient at BN's input, the pre-activations $z$, by the gradient at its output
 # $y$: theorem 4.1 there. (Copies of the theorem that we have seen differ in one factor.) In our notation it is an
-# equality, with $\varepsilon$ or without, and the terms that are subtracted are old acquaintances.
+# equality, and the terms that are subtracted are old acquaintances.
 #
 # ::::{prf:corollary} The gradient that BN passes on, exactly
 # :label: cor-smoothing
@@ -449,23 +493,24 @@ figures.show(
 # :::
 #
 # So the last term *is* the rate: what BN takes off the gradient is its constant part and the part that its penalty
-# cancels. Check it on PyTorch, without $\varepsilon$ and with a large one.
+# cancels. It can be large only while rates are, that is, while $\gamma$ is kept from the length that the unit asks for.
+# How much is it? The network trains on one batch, and we split $\lvert h\rvert^2$ into its three parts.
 
 
-# %%
-def gradients_at(network, inputs, targets):
+# %% tags=["hide-input"]
+def gradients_at(network):
     """Gradients in z, y, gamma, beta; z itself: first BN layer."""
-    z = network[0](inputs)
+    z = network[0](x)
     y = network[1](z)
-    loss = cross_entropy(network[2:](y), targets)
+    loss = cross_entropy(network[2:](y), labels)
     gamma, beta = network[1].weight, network[1].bias
     return *torch.autograd.grad(loss, [z, y, gamma, beta]), z
 
 
-def smoothed(network, inputs, targets):
+def smoothed(network):
     """Both sides of the equality, one number a unit."""
     eps, gamma = network[1].eps, network[1].weight
-    gz, gy, g_gamma, g_beta, z = gradients_at(network, inputs, targets)
+    gz, gy, g_gamma, g_beta, z = gradients_at(network)
     q, m = z.var(dim=0, unbiased=False), len(z)
     bracket = gy.square().sum(dim=0) - g_beta.square() / m
     bracket -= (1 + eps / (q + eps)) * g_gamma.square() / m
@@ -473,64 +518,67 @@ def smoothed(network, inputs, targets):
     return gz.square().sum(dim=0).numpy(), right.detach().numpy()
 
 
+def taken_off(_, network):
+    _, gy, g_gamma, g_beta, z = gradients_at(network)
+    taken = torch.stack([g_beta.square().sum(), g_gamma.square().sum()])
+    parts.append((taken / len(z) / gy.square().sum()).tolist())
+
+
+equalities = []
 for eps, name in ((1e-30, "no eps"), (0.5, "eps = 0.5")):
     network = fresh_network()
     network[1].eps = eps
     nn.init.uniform_(network[1].weight, -2, 2)
-    behind, predicted = smoothed(network, x, labels)
-    page.check(
-        "rate",
-        "squared gradient at the input of BatchNorm1d, every hidden unit, against "
-        f"the equality with the rate in it, {name}",
-        measured=behind,
-        predicted=predicted,
-        tolerance=1e-12,
+    behind, predicted = smoothed(network)
+    equalities.append(
+        check(
+            "rate",
+            "squared gradient at the input of BatchNorm1d, every hidden unit, against "
+            f"the equality with the rate in it, {name}",
+            measured=behind,
+            predicted=predicted,
+            tolerance=1e-12,
+            source=source,
+        )
     )
 
-# %% [markdown]
-# How much is taken off? Below the network trains on one batch, and we split $\lvert h\rvert^2$ into its three parts.
-
-# %%
-network = fresh_network()
-optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
 parts = []
-for _ in range(steps):
-    _, gy, g_gamma, g_beta, z = gradients_at(network, x, labels)
-    total = gy.square().sum()
-    taken = torch.stack([g_beta.square().sum(), g_gamma.square().sum()])
-    parts.append((taken / len(z) / total).tolist())
-    optimizer.zero_grad()
-    cross_entropy(network(x), labels).backward()
-    optimizer.step()
-parts = np.array(parts)
+batches = repeat((x, labels), steps)
+training.fit(fresh_network(), batches, cross_entropy, 0.5, momentum=0.9, observe=taken_off)
+parts = np.array(parts)[:steps]
+finding(
+    "That BN smooths the gradient is an equality with the rate in it, to {worst:.0e} in torch: it takes"
+    " {first:.0%} off the squared gradient at the first step, and {last:.3%} after {taken} steps, with"
+    " γ and β nearly at rest.",
+    *equalities,
+    first=parts[0].sum(),
+    last=parts[-1].sum(),
+    taken=steps - 1,
+)
 
-# %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.2)
+picture = Picture()
 at = 1 + np.arange(steps)
-ax.loglog(at, parts[:, 0], color=figures.COLORS["signal"], label="by the mean: (∂J/∂β)²/M")
-ax.loglog(at, parts[:, 1], color=figures.COLORS["batch"], label="by the rate: (γλ)²/M")
-ax.set(xlabel="gradient step, counted from 1", ylabel="share taken off |∂J/∂y|²")
-ax.legend()
-figures.show(
-    fig,
-    alt=f"The shares that the two terms take off the squared gradient: at the first step {parts[0, 0]:.2g} and "
-    f"{parts[0, 1]:.2g}, "
-    f"at the last {parts[-1, 0]:.1g} and {parts[-1, 1]:.1g}.",
-    caption="What is taken off, as a share of the squared gradient at BN's output, all units together: "
-    f"{parts[0].sum():.0%} at the first step. It fades as "
-    "β and a learned γ come to rest; then only the factor γ²/s² is left.",
-    source=f"generated data, {rows} rows in one batch, seed {seed}",
+picture[0].line(at, parts[:, 0], "by the mean: (∂J/∂β)²/M", "signal")
+picture[0].line(at, parts[:, 1], "by the rate: (γλ)²/M", "batch")
+picture[0].set(
+    xscale="log",
+    yscale="log",
+    xlabel="gradient step, counted from 1",
+    ylabel="share taken off |∂J/∂y|²",
+    legend=True,
+)
+picture.show(
+    says="What is taken off, as a share of the squared gradient at BN's output, all units together."
+    " It fades as β and a learned γ come to rest; then only the factor γ²/s² is left.",
+    source=source,
+    name="related-smoothing",
 )
 
 # %% [markdown]
-# The equality says when this smoothing can be large: when the rates are, that is, when $\gamma$ is held away from the
-# length that the unit asks for. A learned $\gamma$ at rest has $\lambda = 0$ and nothing is taken off.
-#
 # ## Noise on the inputs is a penalty
 #
-# Training on noisy inputs is a Tikhonov penalty {cite:p}`bishop1995`: to second order in general, exactly for a
-# linear unit and squared loss. In our notation, for a loss $\ell(v'x + b)$ of one linear unit, Gaussian noise with
-# $\tau = v'Nv$, and $\ell$ four times differentiable with $\ell''''$ bounded:
+# Training on noisy inputs is a Tikhonov penalty {cite:p}`bishop1995`. For a loss $\ell(v'x + b)$ of one linear unit,
+# Gaussian noise with $\tau = v'Nv$, and $\ell$ four times differentiable with $\ell''''$ bounded:
 #
 # $$
 # \operatorname E \ell(v'(x + n) + b)
@@ -538,10 +586,9 @@ figures.show(
 # $$
 #
 # Expand to fourth order; odd moments of $v'n$ vanish, its second is $\tau$ and its fourth $3\tau^2$. The next term is
-# $\tfrac18 \operatorname E[\ell'''']\,\tau^2$. For $\ell = \tfrac12(t - \cdot)^2$, $\ell'' = 1$ and $\ell'''' = 0$,
-# and the equality is exact.
+# $\tfrac18 \operatorname E[\ell'''']\,\tau^2$. For squared loss $\ell'' = 1$ and $\ell'''' = 0$: the equality is exact.
 
-# %%
+# %% tags=["hide-input"]
 nodes, weights = np.polynomial.hermite_e.hermegauss(80)
 weights = weights / weights.sum()
 outputs = 2 * rng.standard_normal(400)
@@ -549,6 +596,7 @@ signs = np.where(rng.random(400) < 1 / (1 + np.exp(-outputs)), 1.0, -1.0)
 chance = 1 / (1 + np.exp(-signs * outputs))
 curvature = np.mean(chance * (1 - chance))  # E l''
 fourth = np.mean(chance * (1 - chance) * (1 - 6 * chance * (1 - chance)))
+generated = Source(title="generated outputs", train_size=400, seeds=[seed])
 
 
 def logistic_penalty(tau):
@@ -560,22 +608,23 @@ def logistic_penalty(tau):
 
 
 tau = 1e-3
-page.check(
+check(
     "noise",
     "logistic loss under Gaussian noise, by quadrature: what is beyond the "
     "Tikhonov penalty against E l'''' tau^2 / 8",
     measured=(logistic_penalty(tau) - curvature * tau / 2) / tau**2,
     predicted=fourth / 8,
     tolerance=5e-3,  # the next term is of order tau, rounding 1e-10
+    source=generated,
 )
 
 # %% [markdown]
-# What does BN add to that? Without BN a unit can dodge the penalty by shrinking. With BN it cannot: by
+# What does BN add? Without it a unit can dodge the penalty by shrinking. With it the unit cannot: by
 # {prf:ref}`thm-noise` signal and noise share the budget, $v'Nv = \gamma^2 - v'\Sigma v$. On the ellipsoid a penalty
 # on noise is a *reward for signal*, at the same rate. For squared loss both quadratic terms merge into a constant,
 # and only the correlation with the target is left: $L(v) + \tfrac12 v'Nv = \tfrac12(\sigma_t^2 + \gamma^2) - c'v$.
 
-# %%
+# %% tags=["hide-input"]
 spread = np.array([2.0, 1.0, 0.5])
 moments = Moments([0, 0, 0], np.diag(spread), 0.4 * spread, 1.0)
 gamma, noise_cov = 0.7, 0.3 * np.eye(3) + 0.2
@@ -584,7 +633,7 @@ v = theory.effective_weights(random_w, gamma, moments.cov + noise_cov)
 variance = np.einsum("ni,ij,nj->n", v, moments.cov, v)
 noise_penalty = np.einsum("ni,ij,nj->n", v, noise_cov, v) / 2
 clean_loss = (moments.target_var - 2 * v @ moments.cross + variance) / 2
-page.check(
+check(
     "noise",
     "clean squared loss plus noise penalty on BN's noisy ellipsoid, a "
     "hundred random directions, against a constant minus c'v",
@@ -593,35 +642,40 @@ page.check(
     tolerance=1e-13,
 )
 
-# %% tags=["hide-input"]
-fig, (left, right) = figures.figure(1, 2, width=7.4, height=3.3)
+picture = Picture(1, 2, width=7.4, height=3.3)
+left, right = picture
 taus = np.geomspace(1e-2, 30, 60)
-left.loglog(taus, taus / 2, color=figures.COLORS["none"], label="squared: exact")
-left.loglog(taus, [logistic_penalty(each) for each in taus], color=figures.COLORS["noise"], label="logistic")
-left.loglog(taus, curvature * taus / 2, "--", color=figures.COLORS["theory"], label="logistic, second order")
-left.set(xlabel="noise in the output, v'Nv", title="what noise adds to the loss")
-left.legend(fontsize=9)
+left.line(taus, taus / 2, "squared: exact", "none")
+left.line(taus, [logistic_penalty(each) for each in taus], "logistic", "noise")
+left.line(taus, curvature * taus / 2, "logistic, second order", "theory", "--")
+left.set(
+    xscale="log",
+    yscale="log",
+    xlabel="noise in the output, v'Nv",
+    title="what noise adds to the loss",
+    legend={"fontsize": 9},
+)
 stds = np.geomspace(0.05, 20, 80)
 path = theory.noise_path(moments, gamma, stds)
 alone = path.weights * (1 + path.rate)[:, None]
-right.semilogx(stds, path.noise_share * gamma**2, color=figures.COLORS["batch"], label="with BN")
-right.semilogx(stds, stds**2 * np.square(alone).sum(axis=1), color=figures.COLORS["none"], label="without BN")
-right.axhline(gamma**2, color=figures.INK, linewidth=1, linestyle=":")
-right.text(0.05, gamma**2 * 1.03, "γ²")
-right.set_ylim(top=gamma**2 * 1.2)
-right.set(xlabel="noise_std σ", title="noise left in the best unit's output")
-right.legend(loc="center left", fontsize=9)
-figures.show(
-    fig,
-    alt="Left: what noise adds to the loss, against the variance of the noise in the output, on log axes: a line for "
-    "squared loss; for logistic "
-    "loss a curve that follows its second-order line and then bends below it. Right: the noise left in the least "
-    "squares unit's output: without "
-    "BN it rises and falls back to zero, with BN it rises to gamma squared.",
-    caption="Left: the penalty is exactly linear in v'Nv for squared loss, to second order for others. Right: "
-    "without BN the weights shrink until "
-    "the noise is gone; with BN the output must keep its variance, and noise fills it.",
-    source=f"left: 400 generated outputs, seed {seed}; right: closed form, γ = {gamma:g}",
+right.line(stds, path.noise_share * gamma**2, "with BN", "batch")
+right.line(stds, stds**2 * np.square(alone).sum(axis=1), "without BN", "none")
+right.level(gamma**2, color="theory", style=":")
+right.note(f"the dotted level is γ² = {gamma**2:.2f}")
+right.ax.text(0.05, gamma**2 * 1.03, "γ²")
+right.set(
+    xscale="log",
+    ylim=(0, gamma**2 * 1.2),
+    xlabel="noise_std σ",
+    title="noise left in the best unit's output",
+    legend={"loc": "center left", "fontsize": 9},
+)
+picture.show(
+    says="Left: the penalty is exactly linear in v'Nv for squared loss, to second order for others."
+    " Right: without BN the weights shrink until the noise is gone; with BN the output must keep its"
+    " variance, and noise fills it.",
+    source=f"left: {generated}; right: closed form",
+    name="related-noise-penalty",
 )
 
 # %% [markdown]
@@ -638,66 +692,67 @@ target = (x @ scores)[:, :1].tanh()
 mse_loss(unit(x), target).backward()
 length = unit.parametrizations.weight.original0.detach()
 raw = unit.parametrizations.weight.original1
-v = unit.weight.detach().requires_grad_()
-bias = unit.bias.detach()
-grad_v, = torch.autograd.grad(mse_loss(x @ v.T + bias, target), v)
+v, bias = unit.weight.detach().requires_grad_(), unit.bias.detach()
+(grad_v,) = torch.autograd.grad(mse_loss(x @ v.T + bias, target), v)
 alpha = -(v * grad_v).sum() / length**2
-page.check(
-    "invariance",
-    "gradient of PyTorch's weight_norm against (gamma/|w|)(grad L + alpha v)",
-    measured=raw.grad.numpy(),
-    predicted=(length / raw.norm() * (grad_v + alpha * v)).detach().numpy(),
-    tolerance=1e-12,
-)
+predicted = (length / raw.norm() * (grad_v + alpha * v)).detach().numpy()
 
 # %% [markdown]
 # On inputs that are centred and whitened, $\mu = 0$ and $\Sigma = I$, and the two are one.
 
-# %%
+# %% tags=["hide-input"]
+one_unit = Source(title="generated data", train_size=rows, seeds=[seed])
+check(
+    "invariance",
+    "gradient of PyTorch's weight_norm against (gamma/|w|)(grad L + alpha v)",
+    measured=raw.grad.numpy(),
+    predicted=predicted,
+    tolerance=1e-12,
+    source=one_unit,
+)
 centred = x - x.mean(dim=0)
 factor = torch.linalg.cholesky(centred.T @ centred / rows)
 white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
 batch_norm = nn.BatchNorm1d(1, eps=1e-30).double()
 batch_norm.weight.data[:] = length[0]
 batch_norm.bias.data[:] = unit.bias.detach()
-page.check(
+check(
     "invariance",
-    "BatchNorm1d on whitened inputs against weight_norm on them, the same "
-    "raw weights, outputs",
+    "BatchNorm1d on whitened inputs against weight_norm on them, the same raw weights, outputs",
     measured=batch_norm(white @ raw.detach().T).detach().numpy(),
     predicted=unit(white).detach().numpy(),
     tolerance=1e-12,
+    source=one_unit,
 )
 
 # %% [markdown]
 # So everything about BN that weight normalization lacks is due to $\Sigma$: invariance under changes of the inputs
 # ({prf:ref}`thm-invariance`), and the answer to noise ({prf:ref}`thm-noise`).
 #
-# ## Gamma decay
+# ## Batches: a decay of γ, an objective of their own
 #
 # {cite:t}`luo2018` decompose BN into normalization by population statistics and an explicit "gamma decay".
 # {prf:ref}`thm-minibatch` is a statement of this kind: for least squares on Gaussian data it is exact, with decay
-# $1/a_M - 1$. We could not compare the formulas, so we do not quote theirs. What the decomposition promises can be
+# $1/a_M - 1$. We could not compare the formulas, so we do not quote theirs. What such a decomposition promises can be
 # tested without any batch: minimize the *population* loss with that decay on $\gamma$, by a general-purpose
 # optimizer, and look at $\gamma$.
 
-# %%
+# %% tags=["hide-input"]
 cov, cross = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([1.0, 0.2])
 population = Moments([0.0, 0.0], cov, cross, 1.5)
 explained = np.sqrt(population.r_squared * population.target_var)
 sizes, found = [3, 4, 8, 32], []
-for M in sizes:
-    decay = theory.minibatch_decay(M)
+for batch_size in sizes:
+    decay = theory.minibatch_decay(batch_size)
 
     def objective(free, decay=decay):  # direction of w, gamma
         w = np.array([np.cos(free[0]), np.sin(free[0])])
         fitted = free[1] * cross @ w / np.sqrt(w @ cov @ w)
         return -fitted + (1 + decay) * free[1] ** 2 / 2
 
-    best = minimize(objective, [1.0, 1.0], method="Nelder-Mead",
-                    options={"xatol": 1e-12, "fatol": 1e-16})
-    found.append(best.x[1])
-page.check(
+    options = {"xatol": 1e-12, "fatol": 1e-16}
+    found.append(minimize(objective, [1.0, 1.0], method="Nelder-Mead", options=options).x[1])
+searched = check(
     "minibatch",
     "gamma that minimizes the population loss with decay 1/a_M - 1, by "
     "search, against a_M R sigma_t, four batch sizes",
@@ -705,21 +760,26 @@ page.check(
     predicted=theory.minibatch_factor(sizes) * explained,
     tolerance=1e-7,  # a search for a minimum finds half the digits
 )
+finding(
+    "For least squares on Gaussian data a mini-batch is a decay of γ: the population loss with that"
+    " decay has the γ of batches of {small} to {large} rows, to {difference:.0e}.",
+    searched,
+    small=sizes[0],
+    large=sizes[-1],
+)
 
 # %% [markdown]
-# ## Batches as the objective
-#
 # Two works look at what the batch does to the problem itself. {cite:t}`lian2018` write down the objective that BN
 # with mini-batches has, find it to be a different one from the usual, and propose a refinement by compositional
-# optimization. In this book that is the gap between $\operatorname E J_B$ and $J$, which {prf:ref}`thm-minibatch`
-# computes in one case. {cite:t}`teye2018` take the randomness of batch statistics as approximate inference in a
-# Bayesian model and draw uncertainty estimates from it; this book has nothing to add to that.
+# optimization. Here that is the gap between $\operatorname E J_B$ and $J$, which {prf:ref}`thm-minibatch` computes in
+# one case. {cite:t}`teye2018` take the randomness of batch statistics as approximate inference in a Bayesian model and
+# draw uncertainty estimates from it; this book has nothing to add to that.
 #
 # ## The map
 #
 # | work | what it says, as far as read | here | how this book differs |
 # | --- | --- | --- | --- |
-# | {cite:t}`ioffe2015` (text) | the layer; the scale of the weights cancels | {doc}`chapter 1 <batch-norm>`, {prf:ref}`thm-depth` | asks for the rate |
+# | {cite:t}`ioffe2015` (text) | the layer; the scale of the weights cancels | {doc}`batch-norm`, {prf:ref}`thm-depth` | asks for the rate |
 # | {cite:t}`vanlaarhoven2017` (abstract, second hand) | weight decay before BN has no regularizing effect of its own; it sets the effective step | {prf:ref}`cor-ray` (i), {prf:ref}`thm-depth` | adds what it does at rest, through $\varepsilon$ |
 # | {cite:t}`arora2018` (abstract, second hand) | gradient descent with BN reaches a stationary point without a tuned step | {prf:ref}`cor-ray` (ii) | tunes a rate, not a step |
 # | {cite:t}`li2019` (abstract, second hand) | decay is equivalent to an exponentially growing step, momentum included | {prf:ref}`cor-ray` (iii) | plain steps only |
@@ -733,6 +793,14 @@ page.check(
 # | {cite:t}`luo2018` (abstract) | BN is population normalization and gamma decay | {prf:ref}`thm-minibatch` | exact for Gaussian least squares |
 # | {cite:t}`lian2018`, {cite:t}`teye2018` (abstracts) | mini-batches change the objective; they are approximate inference | {prf:ref}`thm-minibatch` | one case in closed form |
 # | {cite:t}`annamalai2022` (abstract) | BN as a constraint that tunes the regularization rate by data, and by signal against noise | {prf:ref}`thm-constraint`, {prf:ref}`thm-rate`, {prf:ref}`thm-noise` | proofs of our own |
+#
+# ## What it means for your network
+#
+# - Weight decay on weights in front of BN penalizes nothing. With plain SGD it sets how far a step turns: tune the
+#   product of step and decay; a step turns by about $\sqrt{2\eta a}$ radians.
+# - A first step that is too large does not diverge; it makes $\lvert w\rvert$ long, and all later steps small. If
+#   training crawls, look at $\lvert w\rvert$.
+# - If you want a penalty on the function, put it where BN leaves room: on $\gamma$, or as noise on the inputs.
 #
 # ## What we learned
 #
@@ -752,3 +820,26 @@ page.check(
 # - The equality for the gradient is about one layer and one step. It says nothing about curvature, nor how fast
 #   anything trains.
 # - Normalizations other than batch and weight normalization, and the literature since, are not covered.
+#
+# ## Exercises
+#
+# **1.** Let $\lvert g_k\rvert = g > 0$ at every step in {prf:ref}`cor-ray` (ii), with decay. Where does $G_k$ settle?
+# From which starts, and how far does a step then turn?
+#
+# :::{dropdown} Solution
+# Write $G = rG_*$ with $G_* = g/\sqrt{1 - p^2}$. Then $r$ becomes $f(r) = p^2 r + (1 - p^2)/r$, and $f(1) = 1$. Let
+# $p^2 \ge \tfrac12$, as always in practice. From above, $0 \le f(r) - 1 = (r - 1)\bigl(p^2 - (1 - p^2)/r\bigr) \le
+# p^2 (r - 1)$ for $r \ge 1$: it falls to 1 by at least the factor $p^2$ a step. From below,
+# $f(r) - r = (1 - p^2)(1/r - r) > 0$: it rises to 1, or passes it once and then falls. So $G_k$ settles at $G_*$ from
+# every start. The effective step is then $1/G_* = \sqrt{1 - p^2}/g \approx \sqrt{2\eta a}/g$; $\lvert w\rvert$ no
+# longer changes, and $\cos\varphi = p$ by (iv).
+# :::
+#
+# **2.** Set `weight_decay = 0.02`. Where will the dashed line of the right-hand picture be, and are 300 steps enough to
+# get there? Run it, then choose `steps`.
+#
+# :::{dropdown} Solution
+# $\arccos(1 - 0.1 \cdot 0.02) = 3.6$ degrees, instead of 8.1. Away from its level $\lvert w\rvert^2$ falls by the
+# factor $p^2 \approx 1 - 2\eta a$ a step, here $1 - 0.004$. From three times the length, nine times the square, that
+# takes about $\ln 9/0.004 \approx 550$ steps: 300 are not enough, 1500 are plenty.
+# :::
