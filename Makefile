@@ -4,7 +4,7 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book test bench data lab clean
+.PHONY: help book live check test lint bench data lab clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -13,9 +13,19 @@ help:  ## print this list
 book: $(ENV)/complete  ## execute the chapters that changed, build the site, say where it is
 	$(RUN) -m companion book --profile $(PROFILE)
 
-test: $(ENV)/complete  ## run all tests, the chapters in the smoke profile included
-	$(ENV)/bin/ruff check --quiet .
+live: $(ENV)/complete  ## serve the book and reload it when something changes
+	$(RUN) -m companion live --profile $(PROFILE)
+
+check: lint  ## format, lint, types, and the tests that need neither book nor browser: 90 seconds
+	$(RUN) -m pytest --ignore=tests/site
+
+test: lint  ## all tests, those of the chapters and of the site in a browser included: 8 minutes
 	$(RUN) -m pytest
+
+lint: $(ENV)/complete
+	$(ENV)/bin/ruff format --check --quiet .
+	$(ENV)/bin/ruff check --quiet .
+	$(ENV)/bin/mypy
 
 bench: $(ENV)/complete  ## how fast, as ratios within one run
 	$(RUN) -m benchmarks
@@ -30,9 +40,11 @@ lab: $(ENV)/complete  ## open the chapters in JupyterLab, paired with notebooks
 clean:  ## remove what was built, but not the environment
 	rm -rf _build node_modules book/*.ipynb
 
-# the file `complete` is written last: an interrupted installation starts over
+# The file `complete` is written last: an interrupted installation starts over. A link is removed, not followed:
+# `venv --clear` would empty the folder that it points to.
 $(ENV)/complete: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f'Python {v.major}.{v.minor} is too old: 3.11 is needed, make PYTHON=python3.11')"
+	@if [ -L $(ENV) ]; then rm $(ENV); fi
 	$(PYTHON) -m venv --clear $(ENV)
 	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .

@@ -1,4 +1,4 @@
-"""Command line: ``python -m companion book``, ``chapter`` and ``claim``."""
+"""Command line: ``python -m companion book``, ``live``, ``chapter`` and ``claim``."""
 
 import argparse
 import subprocess
@@ -28,14 +28,16 @@ def main(arguments=None):
     claim = commands.add_parser("claim", help="what is known of a claim, and where")
     claim.add_argument("name", nargs="?", help="its word: noise; without one all are listed")
     claim.add_argument("--run", action="store_true", help="run its tests")
-    for command in (book, chapter):
+    live = commands.add_parser("live", help="serve the book, and build what changes")
+    live.add_argument("--port", type=int, default=8000)
+    for command in (book, live, chapter):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     options = parser.parse_args(arguments)
 
     from companion.build.chapters import UsageError
 
     try:
-        sys.exit({"book": _book, "chapter": _chapter, "claim": _claim}[options.command](options))
+        sys.exit({"book": _book, "live": _live, "chapter": _chapter, "claim": _claim}[options.command](options))
     except UsageError as error:
         sys.exit(f"error: {error}")
 
@@ -56,6 +58,12 @@ def _book(options):
         print(f"the book is at {build(options.profile)}")
     except (AssemblyFailed, ChapterFailed, IncompleteClaims, SiteFailed) as error:
         return f"error: {error}"
+
+
+def _live(options):
+    from companion.build.live import serve
+
+    serve(options.profile, port=options.port)
 
 
 def _chapter(options):

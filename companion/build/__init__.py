@@ -7,6 +7,7 @@
 ``pages``       texts that are made: claims, "In short", how it was built
 ``assemble``    the sources of the site: text of now, outputs of the last run
 ``site``        build, and swap the new site in
+``live``        serve the book, and build what changes
 ``sphinx_ext``  downloads, and scripts where a page needs them
 ==============  =============================================================
 """
