@@ -48,6 +48,7 @@ from bnlib.moments import Moments
 from companion.figures import COLORS, Picture
 from companion.page import check, finding
 from companion.records import CLOSED_FORM, Source
+from companion.studies.identities import walk
 
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
@@ -498,30 +499,18 @@ picture.show(
 
 
 # %% tags=["hide-input"]
-def gradients_at(network):
-    """Gradients in z, y, gamma, beta; z itself: first BN layer."""
-    z = network[0](x)
-    y = network[1](z)
-    loss = cross_entropy(network[2:](y), labels)
-    gamma, beta = network[1].weight, network[1].bias
-    return *torch.autograd.grad(loss, [z, y, gamma, beta]), z
-
-
-def smoothed(network):
+def smoothed(layer):
     """Both sides of the equality, one number a unit."""
-    eps, gamma = network[1].eps, network[1].weight
-    gz, gy, g_gamma, g_beta, z = gradients_at(network)
-    q, m = z.var(dim=0, unbiased=False), len(z)
-    bracket = gy.square().sum(dim=0) - g_beta.square() / m
-    bracket -= (1 + eps / (q + eps)) * g_gamma.square() / m
-    right = gamma.square() / (q + eps) * bracket
-    return gz.square().sum(dim=0).numpy(), right.detach().numpy()
+    m, share = len(layer.inputs), layer.eps / (layer.q + layer.eps)
+    taken = layer.grad_beta**2 + (1 + share) * layer.grad_gamma**2
+    left_over = np.square(layer.grad_y).sum(axis=0) - taken / m
+    return np.square(layer.grad_z).sum(axis=0), layer.gamma**2 / (layer.q + layer.eps) * left_over
 
 
 def taken_off(_, network):
-    _, gy, g_gamma, g_beta, z = gradients_at(network)
-    taken = torch.stack([g_beta.square().sum(), g_gamma.square().sum()])
-    parts.append((taken / len(z) / gy.square().sum()).tolist())
+    (layer,) = walk(network, x, labels)
+    taken = [np.square(layer.grad_beta).sum(), np.square(layer.grad_gamma).sum()]
+    parts.append(np.array(taken) / len(x) / np.square(layer.grad_y).sum())
 
 
 equalities = []
@@ -529,7 +518,7 @@ for eps, name in ((1e-30, "no eps"), (0.5, "eps = 0.5")):
     network = fresh_network()
     network[1].eps = eps
     nn.init.uniform_(network[1].weight, -2, 2)
-    behind, predicted = smoothed(network)
+    behind, predicted = smoothed(*walk(network, x, labels))
     equalities.append(
         check(
             "rate",
