@@ -1,11 +1,14 @@
 """The comparison, on a table made by hand whose answers are known."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from bnlib import claims, comparison
-from bnlib.comparison import BEST, BN, BN_FIXED, DECAYS, NONE, WEIGHT
+from companion.build.claims import listed
+from companion.studies import comparison, comparison_page
+from companion.studies.comparison import BEST, BN, BN_FIXED, CLAIMS, DECAYS, HEADLINES, NONE, WEIGHT
 
 LEVELS = (0.0, 1.0, 2.0)
 BEST_AT = {0.0: 1e-3, 1.0: 1e-2, 2.0: 1e-1}
@@ -31,13 +34,16 @@ def made_by_hand(rate=lambda level, arm: BEST_AT[level] * 2, seeds=(0, 1)):
     return pd.DataFrame(rows).astype({"gamma": float})
 
 
+def compared(runs, dataset="mnist-5k"):
+    return comparison.compare(runs, Source(dataset, 3000, [0, 1], {"noise_std": list(LEVELS)}))
+
+
 def verdicts(found):
-    rows = comparison.statements(found, "MNIST")
-    return {row["statement"]: claims.compare(**row).verdict for row in rows}
+    return {one.statement: one.verdict for one in comparison_page.ask(found)}
 
 
 def test_the_best_decay_and_the_regret_against_it():
-    found = comparison.compare(made_by_hand())
+    found = compared(made_by_hand())
     assert found.levels == list(LEVELS)
     for level in LEVELS:
         assert (found.best_decay[level] == BEST_AT[level]).all()
@@ -48,7 +54,7 @@ def test_the_best_decay_and_the_regret_against_it():
 
 
 def test_what_a_moved_rate_loses():
-    found = comparison.compare(made_by_hand())
+    found = compared(made_by_hand())
     lost = [[0, 2, 4], [2, 0, 2], [4, 2, 0]]  # half decades between the best of two levels
     assert np.allclose(found.moved["accuracy"], [lost, lost])
     assert np.allclose(found.moved["loss"], np.multiply(0.1, [lost, lost]))
@@ -59,43 +65,78 @@ def test_rows_and_columns_of_a_move_are_not_exchanged():
     runs = made_by_hand()
     late = (runs.noise_std == 2.0) & (runs.weight_decay == BEST_AT[0.0])
     runs.loc[late, "test_accuracy"] = 0.5
-    moved = comparison.compare(runs).moved["accuracy"]
+    moved = compared(runs).moved["accuracy"]
     assert np.allclose(moved[:, 0, 2], 40)  # tuned at the first level, used at the last
     assert np.allclose(moved[:, 2, 0], 4)
 
 
 def test_every_statement_that_is_true_of_the_table_is_borne_out():
-    assert set(verdicts(comparison.compare(made_by_hand())).values()) == {"borne out"}
+    assert set(verdicts(compared(made_by_hand())).values()) == {"borne out"}
 
 
 def test_a_rate_that_falls_where_the_best_one_rises_is_not():
-    against = comparison.compare(made_by_hand(lambda level, arm: 1e-3 / BEST_AT[level] / 30))
+    against = compared(made_by_hand(lambda level, arm: 1e-3 / BEST_AT[level] / 30))
     found = {statement: verdict for statement, verdict in verdicts(against).items() if "rate" in statement}
     rates = [verdict for statement, verdict in found.items() if "L2-equivalent" in statement]
     assert set(rates) == {"not borne out"}
-    assert "moves against" in comparison.answer(comparison.statements(against, "MNIST"), "MNIST")
+    assert "moves against" in comparison.answer(against)
 
 
 def test_negative_rates_and_networks_that_diverged_crash_nothing():
     runs = made_by_hand(lambda level, arm: -1e-2 if level < 2 else 1e-2)
     runs.loc[runs.weight_decay == 1.0, ["validation_loss", "test_loss"]] = np.nan
-    found = comparison.compare(runs)
+    found = compared(runs)
     assert (found.rates[BN_FIXED][0.0] == -1e-2).all()
     assert (found.on_log_axis(found.rates[BN])[0.0] == found.floor).all()
     assert np.isfinite(found.moved["loss"]).all()
     verdicts(found)
-    _, alt = comparison.figure(found)
-    assert "noise 2" in alt
-    assert comparison.rates_table(found).loc[f"rate of {BN}", "noise 0"].startswith("-1.0e-02")
+    comparison_page.main_picture(found, "main-result")
+    assert comparison_page.rates_table(found).loc[f"rate of {BN}", "noise 0"].startswith("-1.0e-02")
+
+
+def test_the_claims_are_those_of_the_chapter():
+    rows = comparison.statements(compared(made_by_hand()))
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == list(CLAIMS)
+    assert {claim.name for claim in listed() if claim.chapter == "noise-sweep"} == set(CLAIMS)
+
+
+def test_one_row_of_each_headline_is_one():
+    rows = comparison.statements(compared(made_by_hand()))
+    headlines = [row for row in rows if row["role"] == "headline"]
+    assert sorted(row["claim"] for row in headlines) == sorted(HEADLINES)
+    assert all(BN in row["statement"] for row in headlines)
+
+
+def test_rows_of_one_level_name_that_level():
+    rows = comparison.statements(compared(made_by_hand()))
+    levels = [row["source"].conditions["noise_std"] for row in rows if row["claim"] == "beats-nothing"]
+    assert levels == list(LEVELS)
+    assert all(row["source"].conditions["noise_std"] == list(LEVELS) for row in rows if row["claim"] == "regret")
+
+
+@pytest.mark.parametrize(
+    "claim, accuracies, words",
+    [
+        ("beats-nothing", (83, 83, 83), "BN is less accurate than the network .* at all 3 noise levels"),
+        ("beats-nothing", (85, 85, 83), "BN is more accurate .* at 2 of 3 noise levels and less accurate at 1,"),
+        ("moved-decay", (81, 81, 81), r"untuned BN loses 9\.00 points of accuracy, more than the 2\.67 of one"),
+    ],
+)
+def test_a_finding_says_what_came_out(claim, accuracies, words, capsys):
+    runs = made_by_hand()
+    untuned = (runs.normalization == "batch") & runs.gamma.isna()
+    runs.loc[untuned, "test_accuracy"] = runs.noise_std.map(dict(zip(LEVELS, accuracies))) / 100
+    comparison_page.ask(compared(runs), claim)
+    assert re.search(words, capsys.readouterr().out.splitlines()[-1])
 
 
 def test_statements_differ_from_each_other_and_between_data_sets():
-    found = comparison.compare(made_by_hand())
-    texts = [row["statement"] for name in ("MNIST", "Fashion-MNIST") for row in comparison.statements(found, name)]
+    both = [compared(made_by_hand(), dataset) for dataset in ("mnist-5k", "fashion-mnist")]
+    texts = [row["statement"] for found in both for row in comparison.statements(found)]
     assert len(set(texts)) == len(texts)
 
 
 def test_one_level_is_no_comparison():
     runs = made_by_hand()
     with pytest.raises(ValueError, match="runs has 1 noise level"):
-        comparison.compare(runs[runs.noise_std == 0])
+        compared(runs[runs.noise_std == 0])

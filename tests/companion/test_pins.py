@@ -4,12 +4,11 @@ import json
 import re
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import yaml
 from sphinxcontrib import katex
 
-ROOT = Path(__file__).resolve().parent.parent
+from companion import ROOT
 
 
 def pins():
