@@ -215,13 +215,13 @@ levels = [
 ]
 finding(
     {
-        "borne out": "Trained on noise only, it follows the curve that the clean digits predict:"
+        "borne out": "Trained on noisy digits only, it follows the curve that the clean ones predict:"
         " 1 + λ is within two percent at all {count} noise levels, {worst:.1%} off at worst.",
-        "not borne out": "Trained on noise only, it leaves the curve that the clean digits predict:"
+        "not borne out": "Trained on noisy digits only, it leaves the curve that the clean ones predict:"
         " 1 + λ is more than two percent off at all {count} noise levels, {worst:.1%} at worst.",
-        "undecided": "Trained on noise only, it follows the curve that the clean digits predict at"
-        " {held} of {count} noise levels, where 1 + λ is surely within two percent; the worst mean"
-        " is {worst:.1%} off.",
+        "undecided": "Trained on noisy digits only, it follows the curve that the clean ones predict,"
+        " with 1 + λ and its interval within two percent, at {held} of {count} noise levels; the"
+        " worst mean is {worst:.1%} off.",
     },
     *levels,
 )

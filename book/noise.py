@@ -13,13 +13,15 @@
 # %% [markdown]
 # # Noisy inputs: signal against noise
 #
-# Every input is partly noise. Batch normalization (BN) cannot tell the noise from the signal: it fixes the variance
-# of the unit's output, whatever that variance is made of.
-# So signal and noise compete for one budget, and the rate of {doc}`the last chapter <rate>` becomes a report on how the
-# competition stands.
-# For least squares we can follow it in closed form, from no noise to nothing but noise.
-# You will see the rate fall as the noise grows, the weights turn away from directions that drown,
-# and BN hold on to weights that plain training on noise would give up.
+# Builds on {doc}`constraint` and {doc}`least-squares`.
+#
+# Every input is partly noise. Batch normalization (BN) cannot tell noise from signal: it fixes the
+# variance of a unit's output, whatever that variance is made of. So signal and noise compete for one
+# budget. What does the rate $\lambda$ say about how the competition stands?
+#
+# For least squares we can follow it in closed form, from no noise to nothing but noise. The rate
+# falls as the noise grows, the weights turn away from directions that drown, and BN holds on to
+# weights that plain training on noise would give up.
 
 # %% tags=["parameters"]
 seed = 3  # of generated samples
@@ -28,95 +30,75 @@ input_vars = [4.0, 1.0, 0.2, 0.04]  # s_i, positive: variance a direction
 explained = [0.3, 0.25, 0.2, 0.15]  # R_i^2, share each explains
 seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]  # of ordinary noise draws
 
-# %%
+# %% tags=["hide-input"]
 from fractions import Fraction
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from torch import nn
 
-from bnlib import data, meter, models, theory
-from companion import figures, page, statistics
-from bnlib.theory import Moments
+from bnlib import data, meter, models, theory, training
+from bnlib.moments import Moments
+from companion.figures import COLORS, INK, Picture
+from companion.page import check, finding, sentence
+from companion.records import Source
 
 s, R_squared = np.array(input_vars), np.array(explained)
 moments = Moments(0 * s, np.diag(s), np.sqrt(R_squared * s), 1.0)
 noise_stds = np.geomspace(0.02, 30, 300)
 path = theory.noise_path(moments, gamma, noise_stds)
+four = Source(conditions={"gamma": gamma, "input_variances": input_vars, "explained": explained})
 
 # %% [markdown]
 # ## In plain words
 #
-# Add to the inputs $x$ noise $n$ that has nothing to do with inputs and target, of mean 0 and covariance $N$.
-# The covariance of the inputs becomes $\Sigma + N$. Their covariance with the target stays $c$: noise explains nothing.
-# The constraint becomes $v'(\Sigma + N)v = \gamma^2$. The ellipse shrinks, most where it was longest: in the
-# directions in which the data vary little. There the noise weighs most.
+# Add to the inputs $x$ noise $n$ that has nothing to do with inputs and target, of mean 0 and
+# covariance $N$. The covariance of the inputs becomes $\Sigma + N$. Their covariance with the target
+# stays $c$: noise explains nothing. The constraint becomes $v'(\Sigma + N)v = \gamma^2$. The ellipse
+# shrinks, most where it was longest: in the directions in which the data vary little. There the
+# noise weighs most.
 
 # %% tags=["hide-input"]
 tilt = np.radians(12)
-rotation = np.array(
-    [[-np.sin(tilt), np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]]
-)
-flat = Moments(
-    [0, 0],
-    rotation @ np.diag([1.6, 0.12]) @ rotation.T,
-    rotation @ [0.75, 0.24],
-    1.0,
-)
-circle = np.stack(
-    [
-        np.cos(np.linspace(0, 2 * np.pi, 300)),
-        np.sin(np.linspace(0, 2 * np.pi, 300)),
-    ]
-)
-long_path = theory.noise_path(flat, gamma, np.geomspace(0.01, 30, 200)).weights
-levels = [0.0, 0.3, 0.8, 2.0]
-fig, ax = figures.figure(height=3.1)
-for level, width in zip(levels, (2.2, 1.8, 1.4, 1.0)):
+rotation = np.array([[-np.sin(tilt), np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]])
+flat_cov = rotation @ np.diag([1.6, 0.12]) @ rotation.T
+flat = Moments([0, 0], flat_cov, rotation @ [0.75, 0.24], 1.0)
+turns = np.linspace(0, 2 * np.pi, 300)
+levels = np.geomspace(0.01, 30, 200)
+without = [np.linalg.solve(flat.cov + level**2 * np.eye(2), flat.cross) for level in levels]
+picture = Picture(height=3.1)
+(panel,) = picture
+for level, width in zip((0.0, 0.3, 0.8, 2.0), (2.2, 1.8, 1.4, 1.0)):
     noisy = flat.with_noise(noise_std=level)
     roots, U = np.linalg.eigh(noisy.cov)
-    ellipse = gamma * (U / np.sqrt(roots)) @ circle
-    ax.plot(
-        *ellipse, color=figures.COLORS["batch"], linewidth=width, alpha=0.75
-    )
+    ellipse = gamma * (U / np.sqrt(roots)) @ [np.cos(turns), np.sin(turns)]
+    panel.line(*ellipse, color="batch", words=False, linewidth=width, alpha=0.75)
     v = theory.least_squares(noisy, gamma).weights
-    ax.plot(*v, "o", color=figures.COLORS["batch"], markersize=7)
-    ax.annotate(
-        f"σ = {level:g}", v, xytext=(4, -16), textcoords="offset points"
+    panel.dots(*v, color="batch", words=False, markersize=7)
+    leftmost = ellipse[:, ellipse[0].argmin()]
+    panel.ax.annotate(f"σ = {level:g}", leftmost, (4, -4), textcoords="offset points", fontsize=9)
+    panel.note(
+        f"at σ = {level:g} an ellipse with half axes {gamma / np.sqrt(roots[0]):.2f} and"
+        f" {gamma / np.sqrt(roots[1]):.2f}, BN's minimizer on it at ({v[0]:.2f}, {v[1]:.2f})"
     )
-without = np.array(
-    [
-        np.linalg.solve(flat.cov + level**2 * np.eye(2), flat.cross)
-        for level in np.geomspace(0.01, 30, 200)
-    ]
+panel.line(
+    *theory.noise_path(flat, gamma, levels).weights.T,
+    color="batch",
+    style=":",
+    words=False,
+    linewidth=1,
 )
-ax.plot(
-    *long_path.T, color=figures.COLORS["batch"], linewidth=1, linestyle=":"
-)
-ax.plot(
-    *without.T, color=figures.COLORS["none"], linestyle="--", linewidth=1.6
-)
-ax.annotate(
-    "without BN",
-    without[0],
-    xytext=(-14, 2),
-    textcoords="offset points",
-    ha="right",
-)
-ax.plot(0, 0, "+", color=figures.INK)
-ax.set(aspect="equal", xlabel="v₁", ylabel="v₂")
-figures.show(
-    fig,
-    alt="Four ellipses, smaller and rounder as the noise grows from 0 to 2, with the BN minimizer marked "
-    "on each. The "
-    "minimizer turns from the clean direction towards c. The path without BN starts further out and runs "
-    "into the origin.",
-    caption="As the noise grows, the ellipse shrinks and becomes round, and BN's minimizer (dots) turns "
-    "away from the "
-    "direction in which the data vary little. Without BN (dashed) the fit turns alike, and collapses "
-    "into the origin.",
-    source="closed form, two inputs, no data",
+panel.line(*np.transpose(without), color="none", style="--", words=False, linewidth=1.6)
+panel.note(f"without BN the fit runs from ({without[0][0]:.2f}, {without[0][1]:.2f}) to the origin")
+panel.ax.annotate("without BN", without[0], xytext=(-14, 2), textcoords="offset points", ha="right")
+panel.dots(0, 0, color=INK, marker="+", words=False)
+panel.set(aspect="equal", xlabel="v₁", ylabel="v₂")
+picture.show(
+    says="As the noise grows, the ellipse shrinks and becomes round, and BN's minimizer (dots) turns"
+    " away from the direction in which the data vary little. Without BN (dashed) the fit turns"
+    " alike, and collapses into the origin.",
+    source=Source(conditions={"gamma": gamma, "inputs": 2}),
+    name="noise-ellipses",
 )
 
 # %% [markdown]
@@ -182,9 +164,21 @@ figures.show(
 # more.**
 # Even where $\lambda$ is negative it stays above $-1$, so the noise always has to pay.
 #
-# Check it in five lines, with correlated noise and in exact arithmetic.
+# ## Check it in five lines
+#
+# Change the noise `N`, or $\gamma$.
 
 # %%
+N = np.array([[1.0, 0.5], [0.5, 1.0]])  # correlated noise
+fit = theory.least_squares(flat.with_noise(noise_cov=N), gamma)
+v, rate = fit.weights, fit.rate
+print("signal + noise:", v @ flat.cov @ v + v @ N @ v, "against", gamma**2)
+print("gradient:", flat.cov @ v - flat.cross + rate * flat.cov @ v + (1 + rate) * N @ v)
+
+# %% [markdown]
+# The same in fractions, so that nothing is rounded.
+
+# %% tags=["hide-input"]
 F = Fraction
 N = np.array([[F(1), F(1, 2)], [F(1, 2), F(1)]])
 Sigma = np.array([[F(3), F(3, 2)], [F(3, 2), F(1)]])
@@ -193,7 +187,7 @@ inverse = np.array([[F(1, 2), F(-1, 2)], [F(-1, 2), F(1)]])  # of Sigma + N
 kappa = F(5)
 v = scale / kappa * inverse @ c
 rate = kappa / scale - 1
-page.check(
+check(
     "noise",
     "in exact arithmetic: kappa, budget, and the gradient of clean loss plus "
     "signal and noise penalties, correlated noise",
@@ -274,33 +268,42 @@ page.check(
 # $-v'(\nabla_v L + \sigma^2 v)/\gamma^2 = -v'\nabla_v L/\gamma^2 - \sigma^2$. $\square$
 # :::
 #
-# One eigendecomposition serves all noise levels: a point of the path costs as much as a sum over the directions.
-# Check it against a fresh linear solve at every level.
+# One eigendecomposition serves all noise levels: a point of the path costs as much as a sum over the
+# directions. Check it against a fresh linear solve at every level.
 
 # %%
-solved_rates, solved_weights = [], []
-for noise_std in noise_stds:
-    noisy_cov = moments.cov + noise_std**2 * np.eye(len(s))
-    direction = np.linalg.solve(noisy_cov, moments.cross)
-    kappa = np.sqrt(moments.cross @ direction)
-    solved_rates.append(kappa / gamma - 1)
-    solved_weights.append(gamma / kappa * direction)
-page.check(
+noisy_covs = moments.cov + noise_stds[:, None, None] ** 2 * np.eye(len(s))
+solved = np.linalg.solve(noisy_covs, moments.cross[:, None])[..., 0]  # (levels, directions)
+kappas = np.sqrt(solved @ moments.cross)
+wiener = s / (s + noise_stds[:, None] ** 2)
+
+# %% tags=["hide-input"]
+check(
     "noise",
     "weights of the path in the noise level from one eigendecomposition "
     "against a linear solve at each of 300 levels",
     measured=path.weights,
-    predicted=np.array(solved_weights),
+    predicted=gamma / kappas[:, None] * solved,
     tolerance=1e-13,
+    source=four,
 )
-wiener = s / (s + noise_stds[:, None] ** 2)
-page.check(
+rates_check = check(
     "noise",
     "1 + rate from linear solves against sigma_t/gamma times the root of the "
     "sum of R_i^2 SNR_i/(1 + SNR_i)",
-    measured=1 + np.array(solved_rates),
+    measured=kappas / gamma,
     predicted=np.sqrt(wiener @ R_squared) / gamma,
     tolerance=1e-13,
+    source=four,
+)
+finding(
+    "In the example of this chapter the rate falls from {first:.2f} on nearly clean inputs to"
+    " {last:.2f} where noise is nearly all there is, as the closed form says at all {levels} noise"
+    " levels, to {difference:.0e}.",
+    rates_check,
+    first=path.rate[0],
+    last=path.rate[-1],
+    levels=len(noise_stds),
 )
 
 # %% [markdown]
@@ -310,70 +313,57 @@ page.check(
 
 # %% tags=["hide-input"]
 crossing = np.interp(0, -path.rate, noise_stds)
-fig, (left, right) = figures.figure(1, 2, height=3.4)
-left.axhline(0, color=figures.INK, linewidth=0.8)
-left.axhline(-1, color=figures.INK, linewidth=0.8, linestyle=":")
-left.fill_between(
-    noise_stds,
-    path.rate,
-    0,
-    where=path.rate >= 0,
-    color=figures.COLORS["signal"],
-    alpha=0.18,
-    linewidth=0,
-)
-left.fill_between(
-    noise_stds,
-    path.rate,
-    0,
-    where=path.rate <= 0,
-    color=figures.COLORS["l2"],
-    alpha=0.22,
-    linewidth=0,
-)
-left.semilogx(noise_stds, path.rate, color=figures.COLORS["theory"])
-left.text(0.025, 0.25, "BN shrinks")
-left.text(3.0, -0.2, "BN inflates")
-left.set(xlabel="noise_std σ", title="rate λ", ylim=(-1.08, None))
-right.stackplot(
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+for level, style in ((0, "-"), (-1, ":")):
+    left.ax.axhline(level, color=INK, linewidth=0.8, linestyle=style)
+for color, where in (("signal", path.rate >= 0), ("l2", path.rate <= 0)):
+    left.ax.fill_between(
+        noise_stds, path.rate, where=where, color=COLORS[color], alpha=0.2, linewidth=0
+    )
+left.line(noise_stds, path.rate, color="theory")
+left.ax.text(0.025, 0.25, "BN shrinks")
+left.ax.text(3.0, -0.2, "BN inflates")
+left.set(xlabel="noise_std σ", title="rate λ", xscale="log", ylim=(-1.08, None))
+right.ax.stackplot(
     noise_stds,
     path.signal_share,
     path.noise_share,
-    labels=["signal", "noise"],
-    colors=[figures.COLORS["signal"], figures.COLORS["noise"]],
+    colors=[COLORS["signal"], COLORS["noise"]],
     alpha=0.8,
     linewidth=0,
 )
+right.note(
+    f"two areas that add up to 1; the noise's grows from {path.noise_share[0]:.2f} at"
+    f" {noise_stds[0]:g} to {path.noise_share[-1]:.2f} at {noise_stds[-1]:g}"
+)
+right.ax.text(0.03, 0.45, "signal: v'Σv")
+right.ax.text(25, 0.7, "noise: v'Nv", ha="right")
 right.set(
     xlabel="noise_std σ",
     title="share of the output's variance",
     xscale="log",
-    ylim=(0, 1),
     xlim=(noise_stds[0], noise_stds[-1]),
+    ylim=(0, 1),
 )
-right.text(0.03, 0.45, "signal: v'Σv")
-right.text(25, 0.7, "noise: v'Nv", ha="right")
-figures.show(
-    fig,
-    alt=f"Left: the rate falls from {path.rate[0]:.2f} at no noise through zero at noise {crossing:.2f} "
-    "towards -1. Right: "
-    f"the noise's share of the output variance grows from {path.noise_share[0]:.2f} to {path.noise_share[-1]:.2f}.",
-    caption=f"The rate reports the ratio of signal to noise: {path.rate[0]:.2f} where the inputs are clean, 0 at "
-    f"σ = {crossing:.2f}, near −1 where noise has taken the budget.",
-    source=f"closed form, no data; γ = {gamma:g} σ_t, input variances {', '.join(f'{each:g}' for each in s)}",
+picture.show(
+    says=f"The rate reports the ratio of signal to noise: {path.rate[0]:.2f} where the inputs are"
+    f" clean, 0 at σ = {crossing:.2f}, near −1 where noise has taken the budget.",
+    source=four,
+    name="noise-rate",
 )
 
 # %% [markdown]
-# Why should the rate fall when there is more noise? Because noise already regularizes. What BN adds on top is what it
-# takes to hold the output at $\gamma$; once the noise alone pulls the weights in far enough, nothing is left to
-# add, and beyond that BN pushes against it.
+# Why should the rate fall when there is more noise? Because noise already regularizes. What BN adds
+# on top is what it takes to hold the output at $\gamma$; once the noise alone pulls the weights in
+# far enough, nothing is left to add, and beyond that BN pushes against it.
 #
-# The two panels are one. By (v) the slope on the left, on logarithmic axes, is the share on the right. Differentiate
-# by a complex step, which has no rounding to speak of:
+# The two panels are one. By (v) the slope on the left, on logarithmic axes, is the share on the
+# right. Differentiate by a complex step, which has no rounding to speak of:
 
 
 # %%
-def log_rate(noise_std):
+def log_rate(noise_std):  # log(1 + rate)
     noisy_cov = moments.cov + noise_std**2 * np.eye(len(s))
     kappa_squared = moments.cross @ np.linalg.solve(noisy_cov, moments.cross)
     return np.log(np.sqrt(kappa_squared) / gamma)
@@ -381,70 +371,66 @@ def log_rate(noise_std):
 
 step = 1e-30
 slopes = [log_rate(std * (1 + 1j * step)).imag / step for std in noise_stds]
-page.check(
+
+# %% tags=["hide-input"]
+check(
     "noise",
     "slope of log(1 + rate) in log noise_std, by complex step, against minus "
     "the noise's share of the output variance",
     measured=np.array(slopes),
     predicted=-path.noise_share,
     tolerance=1e-12,
+    source=four,
 )
-
-# %%
-v, inner = path.weights[150], noise_stds[150] ** 2
+inner = noise_stds[150] ** 2
 M = np.linalg.inv(moments.cov + inner * np.eye(len(s)))
 kappa = np.sqrt(moments.cross @ M @ moments.cross)
-page.check(
+check(
     "noise",
     "derivative of the rate in the noise variance, by complex step, against "
     "-c'(Sigma + N)^-2 c / (2 gamma kappa)",
     measured=np.exp(log_rate(np.sqrt(inner))) * slopes[150] / (2 * inner),
     predicted=-moments.cross @ M @ M @ moments.cross / (2 * gamma * kappa),
     tolerance=1e-12,
+    source=four,
 )
 
 # %% [markdown]
 # ## Who is turned down: Wiener factors
 #
-# A direction of the data drowns when the noise's variance reaches its own: then its factor is one half. Weak
-# directions drown first. BN's gain goes the other way: what the drowned directions leave of the budget goes to
-# all that are still above water.
+# A direction of the data drowns when the noise's variance reaches its own: then its factor is one
+# half. Weak directions drown first. BN's gain goes the other way: what the drowned directions leave
+# of the budget goes to all that are still above water.
 
 # %% tags=["hide-input"]
-fig, (left, right) = figures.figure(1, 2, height=3.4)
-clean = moments.cross / s
-palette = ("batch", "signal", "theory", "l2")
-for i in range(len(s)):
-    color = figures.COLORS[palette[i % 4]]
-    left.semilogx(noise_stds, wiener[:, i], color=color, label=f"s = {s[i]:g}")
-    left.plot(np.sqrt(s[i]), 0.5, "o", color=color, markersize=6)
-    right.semilogx(noise_stds, path.weights[:, i] / clean[i], color=color)
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+relative = path.weights / (moments.cross / s)  # to the clean fit without BN
+for i, color in zip(range(len(s)), ("batch", "signal", "theory", "l2") * len(s)):
+    left.line(noise_stds, wiener[:, i], f"s = {s[i]:g}", color)
+    left.dots(np.sqrt(s[i]), 0.5, color=color, words=False)
+    right.line(noise_stds, relative[:, i], f"s = {s[i]:g}", color)
 gain = 1 / (1 + path.rate)  # gamma/kappa
-right.semilogx(
-    noise_stds[gain < 3],
-    gain[gain < 3],
-    color=figures.INK,
-    linewidth=1,
-    linestyle=":",
+right.line(noise_stds[gain < 3], gain[gain < 3], "gain γ/κ", INK, ":", linewidth=1)
+right.ax.text(noise_stds[gain < 1.4][-1], 1.45, "gain γ/κ ", ha="right")
+left.set(
+    xlabel="noise_std σ",
+    title="Wiener factor",
+    xscale="log",
+    legend={"title": "variance", "loc": "lower left"},
 )
-right.text(noise_stds[gain < 1.4][-1], 1.45, "gain γ/κ ", ha="right")
-left.set(xlabel="noise_std σ", title="Wiener factor")
 right.set(
     xlabel="noise_std σ",
     title="BN's weight ÷ clean weight without BN",
+    xscale="log",
     ylim=(0, 1.7),
 )
-left.legend(title="variance", loc="lower left")
-figures.show(
-    fig,
-    alt="Left: one falling S-shaped curve a direction; each passes one half where the noise's standard "
-    "deviation equals "
-    "the direction's. Right: BN's weights relative to the clean ones; the gain rises with the noise, so that "
-    f"the strongest direction first grows, to {np.max(path.weights[:, 0] / clean[0]):.2f}, before it falls.",
-    caption="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are "
-    "gain times Wiener "
-    "factor. While weak directions drown, BN gives their share to the strong ones.",
-    source=f"closed form, no data; γ = {gamma:g} σ_t",
+picture.show(
+    says="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are"
+    " gain times Wiener factor. While weak directions drown, BN gives their share to the strong"
+    f" ones: the strongest first grows to {relative[:, 0].max():.2f}.",
+    source=four,
+    name="noise-wiener",
 )
 
 # %% [markdown]
@@ -457,73 +443,58 @@ figures.show(
 # strong directions carry the target, little happens until the noise is as large as they are. If weak ones do, the rate
 # falls early, and most of the budget soon is noise.</p>
 # </div>
-
 # %% [markdown]
 # ## Holding on: with BN and without
 #
-# Without BN, noise shrinks the fit like $1/\sigma^2$. With BN only like $1/\sigma$, because the output must keep its
-# variance. That is not always wanted: at high noise what is kept is mostly noise.
+# Without BN, noise shrinks the fit like $1/\sigma^2$. With BN only like $1/\sigma$, because the
+# output must keep its variance. That is not always wanted: at high noise what is kept is mostly
+# noise.
 
 # %% tags=["hide-input"]
-norm_bn = np.linalg.norm(path.weights, axis=1)
-norm_free = np.linalg.norm(path.weights * (1 + path.rate)[:, None], axis=1)
-fig, (left, right) = figures.figure(1, 2, height=3.4)
+picture = Picture(1, 2, height=3.4)
+left, right = picture
 tail = noise_stds > 4
-left.loglog(noise_stds, norm_bn, color=figures.COLORS["batch"], label="BN")
-left.loglog(
-    noise_stds, norm_free, color=figures.COLORS["none"], label="without BN"
-)
-left.loglog(
-    noise_stds[tail],
-    gamma / noise_stds[tail],
-    ":",
-    color=figures.INK,
-    linewidth=1.3,
-)
-left.loglog(
-    noise_stds[tail],
-    np.linalg.norm(moments.cross) / noise_stds[tail] ** 2,
-    ":",
-    color=figures.INK,
-    linewidth=1.3,
-)
-left.text(9, 0.16, "γ/σ")
-left.text(7.0, 0.007, "|c|/σ²", ha="right")
-left.set(xlabel="noise_std σ", title="length of the weights")
-left.legend(loc="lower left")
-right.axhline(0, color=figures.INK, linewidth=0.8)
-right.semilogx(noise_stds, 1 + path.rate, color=figures.COLORS["noise"])
-right.semilogx(noise_stds, path.rate, color=figures.COLORS["signal"])
-right.axhline(1, color=figures.COLORS["none"], linewidth=1.3, linestyle="--")
-right.text(0.025, 1 + path.rate[0] + 0.06, "on noise: 1 + λ")
-right.text(0.025, path.rate[0] + 0.06, "on signal: λ")
-right.text(30, 1.05, "without BN", ha="right")
-right.set(
+free = path.weights * (1 + path.rate)[:, None]
+left.line(noise_stds, np.linalg.norm(path.weights, axis=1), "BN", "batch")
+left.line(noise_stds, np.linalg.norm(free, axis=1), "without BN", "none")
+for limit in (gamma / noise_stds, np.linalg.norm(moments.cross) / noise_stds**2):
+    left.line(noise_stds[tail], limit[tail], color=INK, style=":", words=False, linewidth=1.3)
+left.ax.text(9, 0.16, "γ/σ")
+left.ax.text(7.0, 0.007, "|c|/σ²", ha="right")
+left.set(
     xlabel="noise_std σ",
-    title="two rates",
-    ylim=(-1.1, 1.25 * (1 + path.rate[0])),
+    title="length of the weights",
+    xscale="log",
+    yscale="log",
+    legend={"loc": "lower left"},
 )
-figures.show(
-    fig,
-    alt="Left, log axes: with BN the length of the weights falls like gamma over sigma, without BN like "
-    "|c| over sigma "
-    f"squared. Right: the rate on noise falls from {1 + path.rate[0]:.2f} to 0, the rate on signal, one less, from "
-    f"{path.rate[0]:.2f} to -1; without BN the noise is charged at rate 1.",
-    caption="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise 1 + "
-    "λ, always one more. "
-    "At low noise BN charges noise more than plain training on noise does (dashed), at high noise less.",
-    source=f"closed form, no data; γ = {gamma:g} σ_t",
+right.ax.axhline(0, color=INK, linewidth=0.8)
+right.line(noise_stds, 1 + path.rate, "on noise, 1 + λ", "noise")
+right.line(noise_stds, path.rate, "on signal, λ", "signal")
+right.level(1, "without BN, on noise", "none")
+right.ax.text(0.025, 1 + path.rate[0] + 0.06, "on noise: 1 + λ")
+right.ax.text(0.025, path.rate[0] + 0.06, "on signal: λ")
+right.ax.text(30, 1.05, "without BN", ha="right")
+right.set(
+    xlabel="noise_std σ", title="two rates", xscale="log", ylim=(-1.1, 1.25 * (1 + path.rate[0]))
+)
+picture.show(
+    says="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise"
+    " 1 + λ, always one more. At low noise BN charges noise more than plain training on noise does"
+    " (dashed), at high noise less.",
+    source=four,
+    name="noise-two-rates",
 )
 
-# %%
+# %% tags=["hide-input"]
 far = theory.noise_path(moments, gamma, [1e5])
-page.check(
+check(
     "noise",
-    "noise_std times BN's weights at noise_std = 100,000 against gamma c / "
-    "|c|",
+    "noise_std times BN's weights at noise_std = 100,000 against gamma c / |c|",
     measured=1e5 * far.weights[0],
     predicted=gamma * moments.cross / np.linalg.norm(moments.cross),
     tolerance=1e-8,  # the next term is of order s / noise_std^2
+    source=four,
 )
 
 # %% [markdown]
@@ -531,23 +502,24 @@ page.check(
 # $\alpha = \lambda\rho + (1 + \lambda)\sigma^2$. Plain training on noise is weight decay $\sigma^2$.
 # BN regularizes more than that where $\lambda > 0$ and less where $\lambda < 0$.
 
-# %%
-clean_grads = path.weights * s - moments.cross
-page.check(
+# %% tags=["hide-input"]
+check(
     "noise",
     "L2-equivalent rate on the clean loss along the path against -v'grad L / "
     "|v|^2 of the clean loss",
     measured=path.l2_rate,
-    predicted=theory.l2_equivalent_rate(path.weights, clean_grads),
+    predicted=theory.l2_equivalent_rate(path.weights, path.weights * s - moments.cross),
     tolerance=1e-9,  # the two terms nearly cancel where the noise is small
+    source=four,
 )
 
 # %% [markdown]
 # ## PyTorch's own layer
 #
-# A sample has moments of its own, and noise drawn at random is a little correlated with everything. So that the
-# comparison is not blurred, we build a sample whose moments are *exactly* those of the theorem: whatever of the noise
-# is correlated with inputs and target is projected out, and the rest is whitened.
+# A sample has moments of its own, and noise drawn at random is a little correlated with everything.
+# So that this does not blur the comparison, we build a sample whose moments are *exactly* those of
+# the theorem: whatever of the noise is correlated with inputs and target is projected out, and the
+# rest is whitened.
 
 
 # %%
@@ -568,59 +540,63 @@ t = white @ np.sqrt(R_squared) + np.sqrt(1 - R_squared.sum()) * rest
 n = exactly_white(rows, len(s), x, t)
 
 # %% [markdown]
-# Feed it to `Linear` and `BatchNorm1d`, with the closed form's weights stretched by an arbitrary factor, for BN does
-# not see it. If the theorem is right, PyTorch's gradient vanishes there, and the meter reads the predicted rate.
-
+# Feed it to `Linear` and `BatchNorm1d`, with the closed form's weights stretched by an arbitrary
+# factor, for BN does not see it. If the theorem is right, PyTorch's gradient vanishes there, and the
+# meter reads the predicted rate.
 
 # %%
-def half_squared_loss(output, target):
-    return nn.functional.mse_loss(output, target) / 2
-
-
-shown = noise_stds[::30]
-expected = theory.noise_path(moments, gamma, shown)
-unit = models.network((len(s), 1), normalize_output=True, eps=1e-30).double()
-nn.init.constant_(unit[1].weight, gamma)  # in float64
-target = torch.from_numpy(t)[:, None]
+unit, loss_fn = models.unit(len(s), gamma), training.half_squared_error
+expected = theory.noise_path(moments, gamma, noise_stds[::30])
 slopes, rates, signals = [], [], []
-for noise_std, weights in zip(shown, expected.weights):
+for noise_std, weights in zip(expected.noise_stds, expected.weights):
     unit[0].weight.data = 7 * torch.from_numpy(weights)[None, :]
-    batch = torch.from_numpy(x + noise_std * n), target
-    loss = half_squared_loss(unit(batch[0]), target)
+    batch = torch.from_numpy(x + noise_std * n), torch.from_numpy(t)
+    loss = loss_fn(unit(batch[0]), batch[1])
     slopes.append(torch.autograd.grad(loss, unit[0].weight)[0].norm().item())
-    report = meter.measure(unit, [batch], half_squared_loss)
+    report = meter.measure(unit, [batch], loss_fn)
     rates.append(report.rate[0])
     signals.append(np.var(x @ (7 * weights)) / report.batch_var[0])
-page.check(
+
+# %% tags=["hide-input"]
+generated = {"source": Source(None, rows, [seed], {"gamma": gamma}, "generated data")}
+read = check(
     "noise",
     "rate read by bnlib.meter from BatchNorm1d fed an exactly white noisy "
     "sample against the closed form, ten noise levels",
     measured=1 + np.array(rates),
     predicted=1 + expected.rate,
     tolerance=1e-12,
+    **generated,
 )
-page.check(
+check(
     "noise",
-    "gradient norm that PyTorch finds at the closed form's weights against "
-    "zero, ten noise levels",
+    "gradient norm that PyTorch finds at the closed form's weights against zero, ten noise levels",
     measured=max(slopes),
     predicted=0.0,
     tolerance=1e-13,
+    **generated,
 )
-page.check(
+check(
     "noise",
     "signal's share of the pre-activation's variance in the exactly white "
     "sample against the closed form, ten noise levels",
     measured=np.array(signals),
     predicted=expected.signal_share,
     tolerance=1e-12,
+    **generated,
+)
+finding(
+    "Fed the closed form's weights, PyTorch's BatchNorm1d has the predicted 1 + λ to {difference:.0e}"
+    " at {levels} noise levels.",
+    read,
+    levels=len(rates),
 )
 
 # %% [markdown]
-# Ordinary noise is not exactly white in a sample. It does not have to be: with a few thousand rows the rate is close.
-# Independent draws, one a seed, at $\sigma = 1$:
+# Ordinary noise is not exactly white in a sample. It does not have to be: with a few thousand rows
+# the rate is close. Independent draws, one a seed, at $\sigma = 1$:
 
-# %%
+# %% tags=["hide-input"]
 drawn = []
 for each in seeds:
     rng = np.random.default_rng(each)
@@ -629,9 +605,8 @@ for each in seeds:
     unexplained = np.sqrt(1 - R_squared.sum()) * rng.standard_normal(4000)
     targets = white @ np.sqrt(R_squared) + unexplained
     noisy = data.corrupt(inputs, rng, noise_std=1.0)
-    sample = Moments.from_data(noisy, targets)
-    drawn.append(1 + theory.least_squares(sample, gamma).rate)
-page.check(
+    drawn.append(1 + theory.least_squares(Moments.from_data(noisy, targets), gamma).rate)
+ordinary = check(
     "noise",
     "1 + rate of BN least squares on 4,000 rows with ordinary Gaussian "
     "noise, noise_std = 1, against the population's",
@@ -639,36 +614,46 @@ page.check(
     predicted=1 + theory.noise_path(moments, gamma, [1.0]).rate[0],
     kind="empirical",
     tolerance=0.02,
+    role="theorem",
+    source=Source(None, 4000, seeds, {"gamma": gamma, "noise_std": 1.0}, "generated data"),
+)
+numbers = "1 + λ is {measured:.3f} [{low:.3f}, {high:.3f}], the population's {predicted:.3f}."
+finding(
+    {
+        "borne out": f"A few thousand rows with ordinary noise suffice: {numbers}",
+        "not borne out": f"A few thousand rows with ordinary noise do not suffice: {numbers}",
+        "undecided": "Whether a few thousand rows with ordinary noise suffice, to two percent,"
+        f" {{repetitions}} draws cannot say: {numbers}",
+    },
+    ordinary,
 )
 
 # %% [markdown]
 # ## The control: weight normalization is blind to white noise
 #
-# Weight normalization has the constraint $\lVert v\rVert = \gamma$: the ball in place of the ellipsoid. On a sphere
-# white noise costs every direction the same, so it changes nothing. Two inputs, and a walk around the circle, on
-# clean inputs and on noisy ones:
+# Weight normalization has the constraint $\lVert v\rVert = \gamma$: the ball in place of the
+# ellipsoid. On a sphere white noise costs every direction the same, so it changes nothing. Two
+# inputs, and a walk around the circle, on clean inputs and on noisy ones:
 
 
-# %%
+# %% tags=["hide-input"]
 def best_on_circle(noise_var):
     noisy_cov = flat.cov + noise_var * np.eye(2)
 
+    def on_circle(angle):
+        return gamma * np.array([np.cos(angle), np.sin(angle)])
+
     def loss(angle):
-        v = gamma * np.array([np.cos(angle), np.sin(angle)])
+        v = on_circle(angle)
         return v @ noisy_cov @ v / 2 - flat.cross @ v
 
     coarse = np.linspace(0, 2 * np.pi, 721)
     near = coarse[np.argmin([loss(angle) for angle in coarse])]
-    found = minimize_scalar(
-        loss,
-        bounds=(near - 0.01, near + 0.01),
-        method="bounded",
-        options={"xatol": 1e-12},
-    )
-    return gamma * np.array([np.cos(found.x), np.sin(found.x)])
+    bounds, options = (near - 0.01, near + 0.01), {"xatol": 1e-12}
+    return on_circle(minimize_scalar(loss, bounds=bounds, method="bounded", options=options).x)
 
 
-page.check(
+blind = check(
     "noise",
     "weights of least squares under weight normalization with noise of "
     "standard deviation 2 against those without noise",
@@ -677,30 +662,38 @@ page.check(
     tolerance=1e-6,  # a search for a minimum finds half the digits
 )
 turned = theory.noise_path(flat, gamma, [1e-6, 2.0]).weights
-lengths = np.linalg.norm(turned, axis=1)
-cosine = turned[0] @ turned[1] / lengths.prod()
-print(f"BN's weights turn by {np.degrees(np.arccos(cosine)):.0f} degrees")
+cosine = turned[0] @ turned[1] / np.linalg.norm(turned, axis=1).prod()
+finding(
+    "Noise turns BN's weights, in the plane of the first figure by {degrees:.0f} degrees; those of"
+    " weight normalization do not move (difference {difference:.0e}).",
+    blind,
+    degrees=np.degrees(np.arccos(cosine)),
+)
 
 # %% [markdown]
 # So what BN does under noise, it does *because* its constraint is made of the data.
 #
-# ## What it means for a network
+# ## What it means for your network
 #
-# A unit whose inputs are mostly signal has a rate set by how well it explains its target. Make the inputs noisier
-# and $1 + \lambda$ falls, never faster than $1/\sigma$, by exactly the share of its output that has become noise.
-# You can read the mixture off a running network without knowing the noise:
-# {doc}`signal and noise <split>` measures it at any layer and for any corruption.
+# A unit whose inputs are mostly signal has a rate set by how well it explains its target. Make the
+# inputs noisier and $1 + \lambda$ falls, never faster than $1/\sigma$, by exactly the share of its
+# output that has become noise. You can read the mixture off a running network without knowing the
+# noise: {doc}`split` measures it at any layer and for any corruption.
 #
-# It is tempting to think that more noise takes over ever more of the budget. In each direction it does. For the unit
-# as a whole it need not: when a weak but useful direction drowns, the fit moves to a strong one, where the
-# same noise matters less.
+# It is tempting to think that more noise takes over ever more of the budget. In each direction it
+# does. For the unit as a whole it need not: when a weak but useful direction drowns, the fit moves
+# to a strong one, where the same noise matters less.
 
-# %%
+# %% tags=["hide-input"]
 variances, parts = np.array([1e-4, 100]), np.array([0.9, 0.009])
 uneven = Moments([0, 0], np.diag(variances), np.sqrt(variances * parts), 1.0)
 share = theory.noise_path(uneven, gamma, [0.03, 1.0, 30.0]).noise_share
-print("noise's share at σ = 0.03, 1, 30:", np.round(share, 3))
-page.check(
+sentence(
+    "In this example the noise's share at σ = 0.03, 1 and 30 is {:.2f}, {:.2f} and {:.2f}.".format(
+        *share
+    )
+)
+check(
     "noise",
     "a noise share that falls and then rises as noise_std grows from 0.03 to "
     "1 to 30, one strong and one weak direction",
@@ -712,24 +705,45 @@ page.check(
 # %% [markdown]
 # ## What we learned
 #
-# - Under noise BN shares one budget, $\gamma^2$, between signal and noise: {prf:ref}`thm-noise`.
+# - Under noise BN shares one budget, $\gamma^2$, between signal and noise.
 # - The rate is tuned by the signal-to-noise ratios:
-#   $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$.
-# - Signal is charged at $\lambda$, noise at $1 + \lambda$. The slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the
-#   noise's share.
-# - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall like $1/\sigma$,
-#   not
-#   $1/\sigma^2$. The fit under weight normalization does none of this.
+#   $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$. The
+#   slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the noise's share.
+# - Signal is charged at $\lambda$, noise at $1 + \lambda$.
+# - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall
+#   like $1/\sigma$, not $1/\sigma^2$. The fit under weight normalization does none of this.
 #
 # ## Where it stops
 #
-# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where noise is a
-#   quadratic
-#   penalty exactly; for other losses it is so only to first order in the noise's variance {cite:p}`bishop1995`.
-# - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$: then BN charges
-#   noise at
-#   rate 1 and signal not at all, like plain training on noise.
-# - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that could be done is a
-#   question for data, and {doc}`MNIST <noise-sweep>` answers it.
-# - Noise behind the first layer is not additive and not independent of the signal. The split survives in another form:
-#   {doc}`signal and noise <split>`.
+# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where
+#   noise is a quadratic penalty exactly; for other losses it is so only to first order in the noise's
+#   variance {cite:p}`bishop1995`.
+# - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$:
+#   then BN charges noise at rate 1 and signal not at all, like plain training on noise.
+# - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that
+#   could be done is a question for data: {doc}`noise-sweep` asks it.
+# - Noise behind the first layer is not additive and not independent of the signal. The split survives
+#   in another form: {doc}`split`.
+#
+# ## Exercises
+#
+# **1. Derive.** Let $R\sigma_t > \gamma$. Show that white noise has exactly one level $\sigma_0$ at
+# which the rate is 0, and that there BN's fit is ridge regression on clean inputs with weight decay
+# $\sigma_0^2$. What happens if $R\sigma_t < \gamma$?
+#
+# :::{dropdown} Solution
+# By (iv) and (vi) $1 + \lambda$ is continuous in $\sigma$ and runs from $R\sigma_t/\gamma > 1$ to 0;
+# by (v) it falls strictly. So it is 1 exactly once. There $\kappa = \gamma$, and (ii) reads
+# $v = (\Sigma + \sigma_0^2I)^{-1}c$: ridge regression. Or look at (iii): signal is charged nothing,
+# noise $\tfrac12\sigma_0^2\lVert v\rVert^2$. If $R\sigma_t < \gamma$, the rate is negative without
+# noise already, and falls from there: BN inflates at every noise level.
+# :::
+#
+# **2. Run.** Let weak directions carry the target: set `explained = [0.05, 0.05, 0.1, 0.7]`. The sum
+# is the same, so the rate without noise is the same. Where does it cross zero now, and why?
+#
+# :::{dropdown} Solution
+# Near $\sigma = 0.3$ instead of 1.2. Most of what is explained sits in the direction of variance
+# 0.04, which drowns at $\sigma = 0.2$. Near $\sigma = 0.4$ the noise has half of the budget already,
+# long before the strong directions drown.
+# :::
