@@ -1,7 +1,38 @@
-"""What every test runs in: the count of what the theorems were checked on, and the name of a failing loop's instance."""
+"""What every test runs in: the count of what the theorems were checked on, and a book that is built beside the tests."""
 
 import counting
 import pytest
+from commands import SmokeBook
+
+SITE = "tests/site/"
+BOOK = pytest.StashKey[SmokeBook]()
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.stash[BOOK] = SmokeBook()
+
+
+def pytest_unconfigure(config):
+    if BOOK in config.stash:
+        config.stash[BOOK].stop()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.nodeid.startswith(SITE))  # last: they wait for the book
+
+
+def pytest_collection_finish(session):
+    """Without workers."""
+    if BOOK in session.config.stash and any(item.nodeid.startswith(SITE) for item in session.items):
+        session.config.stash[BOOK].start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids):
+    """In the process that hands the tests out: a worker has collected."""
+    if any(name.startswith(SITE) for name in ids):
+        node.config.stash[BOOK].start()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,13 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bnlib import plotting, theory
-from bnlib.theory import Moments
-from publish import ROOT
+from bnlib import theory
+from bnlib.moments import Moments
+from companion import BOOK, figures
 
-pytestmark = pytest.mark.xdist_group("site")
-
-MOVING = ROOT / "book" / "moving"
+MOVING = BOOK / "moving"
 FORMS = (MOVING / "closed_forms.js").read_text()
 FIGURES = ("ellipse", "noise", "decay", "batches")
 # a module by its text, so that a test can also ask a wrong one
@@ -128,9 +126,8 @@ def worst_difference(page, source, only=None):
 
 
 @pytest.fixture(scope="module")
-def address_of(smoke_book):
+def address_of(site):
     """The page of each figure, by its name."""
-    site = smoke_book / "html"
     found = {}
     for path in sorted((site / "book").glob("*.html")):
         for name in re.findall(r'data-figure="(\w+)"', path.read_text()):
@@ -139,9 +136,9 @@ def address_of(smoke_book):
 
 
 @pytest.fixture(scope="module")
-def page(browser_page, address_of):
+def page(visit, address_of):
     """A page of the book in the browser, to compute in."""
-    opened, _, _ = browser_page(address_of["ellipse"])
+    opened, _, _ = visit(address_of["ellipse"])
     yield opened
     opened.context.close()
 
@@ -172,9 +169,9 @@ def test_every_formula_has_its_control():
 
 def test_colours_mean_what_they_mean_in_the_other_figures():
     declared = re.search(r"COLORS = \{(.*?)\}", (MOVING / "stage.js").read_text(), flags=re.DOTALL)[1]
-    assert dict(re.findall(r'(\w+): "(#\w+)"', declared)) == plotting.COLORS
+    assert dict(re.findall(r'(\w+): "(#\w+)"', declared)) == figures.COLORS
     used = {color for path in MOVING.glob("*.js") for color in re.findall(r"#[0-9A-Fa-f]{6}", path.read_text())}
-    assert used == set(plotting.COLORS.values())
+    assert used == set(figures.COLORS.values())
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -201,7 +198,6 @@ def test_the_keyboard_moves_every_slider_and_the_numbers_follow(browser_page, ad
         assert numbers.inner_text() != described[0]
         assert [alts.nth(j).get_attribute("aria-label") for j in range(alts.count())] != described[1]
     assert (others, errors) == ([], [])
-    page.context.close()
 
 
 def test_what_the_figure_prints_is_what_bnlib_says(browser_page, address_of):
@@ -212,7 +208,6 @@ def test_what_the_figure_prints_is_what_bnlib_says(browser_page, address_of):
     shown = page.locator("#moving-batches dd").all_inner_texts()
     assert shown[0] == f"{theory.minibatch_factor(M):.4f}"
     assert float(shown[1]) == float(f"{theory.minibatch_decay(M):.3g}")
-    page.context.close()
 
 
 def test_the_button_leads_to_the_minimizer_and_the_point_can_be_dragged(browser_page, address_of):
@@ -233,7 +228,6 @@ def test_the_button_leads_to_the_minimizer_and_the_point_can_be_dragged(browser_
     assert abs(float(page.input_value("#moving-ellipse-angle")) - 90) <= 1
     assert "cancel" not in said.inner_text()
     assert errors == []
-    page.context.close()
 
 
 def test_a_screen_reader_hears_the_end_of_a_movement_only(browser_page, address_of):
@@ -251,7 +245,6 @@ def test_a_screen_reader_hears_the_end_of_a_movement_only(browser_page, address_
     page.wait_for_function("window.spoken.length > 0")
     assert page.evaluate("window.spoken") == [said.inner_text()]
     assert page.locator("#moving-noise output:not([aria-live=off])").count() == 0
-    page.context.close()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -266,7 +259,6 @@ def test_a_figure_follows_the_theme_and_never_moves_by_itself(browser_page, addr
     assert page.evaluate(drawn) == before
     assert page.evaluate(f"document.querySelector('#moving-{name}').getAnimations({{subtree: true}}).length") == 0
     assert errors == []
-    page.context.close()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -280,7 +272,6 @@ def test_a_figure_fits_a_phone_at_both_ends_of_every_slider(browser_page, addres
     board = page.locator(f"#moving-{name} .moving-board").first.bounding_box()
     assert board["width"] > 300
     assert (others, errors) == ([], [])
-    page.context.close()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -290,11 +281,9 @@ def test_without_javascript_words_are_left(browser_page, address_of, name):
     assert len(figure.locator(".moving-still").inner_text()) > 80
     assert figure.locator(".moving-board").count() == 0
     assert (others, errors) == ([], [])
-    page.context.close()
 
 
-def test_the_library_is_loaded_where_there_is_a_figure_and_nowhere_else(smoke_book, address_of):
-    site = smoke_book / "html"
+def test_the_library_is_loaded_where_there_is_a_figure_and_nowhere_else(site, address_of):
     with_script = set()
     for path in site.rglob("*.html"):
         scripts = re.findall(r'<script[^>]*src="[^"]*_static/(jsxgraph/\w+|moving)\.js', path.read_text())
@@ -304,8 +293,8 @@ def test_the_library_is_loaded_where_there_is_a_figure_and_nowhere_else(smoke_bo
     assert with_script == set(address_of.values())
 
 
-def test_a_figure_also_works_from_a_file(smoke_book, page, address_of):
-    opened = page.context.browser.new_context().new_page()
-    opened.goto((smoke_book / "html" / f"{address_of['ellipse']}.html").as_uri())
+def test_a_figure_also_works_from_a_file(site, browser, address_of):
+    opened = browser.new_context().new_page()
+    opened.goto((site / f"{address_of['ellipse']}.html").as_uri())
     opened.wait_for_selector("#moving-ellipse .moving-board svg")
     opened.context.close()

@@ -1,22 +1,22 @@
-"""The site, built from the chapters in the smoke profile, as files and in a browser."""
+"""The site, built from the chapters in the smoke profile: its files, and every page in a browser."""
 
+import csv
+import html
 import json
 import re
 
+import jsonschema
 import nbformat
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 
-from publish import ROOT
-from publish.chapters import chapters
+from companion import BOOK, ROOT, records
+from companion.build.chapters import chapters
+from companion.build.claims import listed
 
-pytestmark = pytest.mark.xdist_group("site")
-
-PAGES = [
-    entry["file"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] for entry in part["chapters"]
-]
-PAGES = ["book/index", *PAGES]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
 # what the theme and sphinxcontrib-bibtex do, on every page of every site made with them
 THEME_RULES = {
     "label-content-name-mismatch",
@@ -27,6 +27,10 @@ THEME_RULES = {
 }
 
 
+def page_of(site, name):
+    return (site / f"{name}.html").read_text()
+
+
 def test_every_chapter_ran_to_its_end(smoke_book):
     for chapter in chapters():
         notebook = nbformat.read(smoke_book / "executed" / "smoke" / f"{chapter.name}.ipynb", 4)
@@ -35,89 +39,105 @@ def test_every_chapter_ran_to_its_end(smoke_book):
         assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
 
 
-def test_a_second_build_executes_nothing_and_gives_the_same_files(smoke_book, publish_command):
-    def files():
-        site = smoke_book / "html"
-        return {path.relative_to(site): path.read_bytes() for path in site.rglob("*") if path.is_file()}
-
-    before = files()
-    done = publish_command("book", "--profile", "smoke")
-    assert done.returncode == 0, done.stderr
-    assert "executed 0 of" in done.stdout
-    assert {name for name, content in files().items() if before.get(name) != content} == set()
-    assert set(before) == set(files())
-
-
-def test_a_site_that_cannot_be_built_leaves_the_one_before(smoke_book, publish_command, tmp_path):
-    before = (smoke_book / "html" / "book" / "index.html").read_bytes()
-    notebook = smoke_book / "executed" / "smoke" / f"{chapters()[0].name}.ipynb"
-    content = notebook.read_text()
-    try:
-        notebook.write_text(content.replace("# What batch normalization computes", "# Wrong $\\\\frac{1$", 1))
-        done = publish_command("book", "--profile", "smoke")
-    finally:
-        notebook.write_text(content)
-    assert done.returncode == 1
-    assert "error" in done.stderr.lower()
-    assert (smoke_book / "html" / "book" / "index.html").read_bytes() == before
-    assert not list(smoke_book.glob("next-*"))
-
-
-def test_source_and_executed_notebook_can_be_downloaded(smoke_book):
+def test_source_and_executed_notebook_can_be_downloaded(site):
     for chapter in chapters():
-        page = (smoke_book / "html" / "book" / f"{chapter.name}.html").read_text()
+        page = page_of(site, f"book/{chapter.name}")
         for suffix in (".py", ".ipynb"):
             assert f'_sources/book/{chapter.name}{suffix}"' in page
-            assert (smoke_book / "html" / "_sources" / "book" / f"{chapter.name}{suffix}").is_file()
+        assert (site / "_sources" / "book" / f"{chapter.name}.py").read_text() == chapter.path.read_text()
+        notebook = nbformat.read(site / "_sources" / "book" / f"{chapter.name}.ipynb", 4)
+        assert "clone of the repository" in notebook.cells[0].source
+        assert records.MIME not in nbformat.writes(notebook)
 
 
-def test_every_claim_has_its_row_its_anchor_and_no_failed_proof(smoke_book):
-    claims = json.loads((smoke_book / "html" / "claims.json").read_text())
-    listed = [claim["id"] for claim in yaml.safe_load((ROOT / "book" / "claims.yml").read_text())]
-    assert [claim["id"] for claim in claims] == listed
-    page = (smoke_book / "html" / "book" / "claims.html").read_text()
-    anchors = []
-    for check in (check for claim in claims for check in claim["checks"]):
-        assert check["verdict"] != "fails"
-        assert f'href="{check["chapter"]}.html#{check["anchor"]}"' in page
-        assert f'id="{check["anchor"]}"' in (smoke_book / "html" / "book" / f"{check['chapter']}.html").read_text()
-        anchors.append(check["anchor"])
+def test_every_claim_has_its_rows_and_its_anchors_and_no_failed_proof(site):
+    claims = json.loads((site / "claims.json").read_text())
+    jsonschema.validate(claims, json.loads((site / records.SCHEMA_FILE).read_text()))
+    assert [claim["name"] for claim in claims] == [claim.name for claim in listed()]
+    page, anchors = page_of(site, "book/claims"), []
+    for claim in claims:
+        assert not claim["proof"] or claim["verdict"].startswith("proven, checked"), claim["name"]
+        for check in claim["checks"]:
+            assert check["verdict"] != "fails"
+            assert f'href="{check["chapter"]}.html#{check["anchor"]}"' in page
+            assert f'id="{check["anchor"]}"' in page_of(site, f"book/{check['chapter']}")
+            assert check["dataset"] is None or (check["train_size"] and check["seeds"]), check["statement"]
+            anchors.append(check["anchor"])
+        for figure in claim["figures"]:
+            name, anchor = figure.split(".html#")
+            assert f'id="{anchor}"' in page_of(site, f"book/{name}")
     assert len(set(anchors)) == len(anchors), "two checks share a statement"
 
 
-def test_every_figure_has_words_a_caption_and_a_source(smoke_book):
+def test_every_figure_has_words_a_caption_a_source_and_an_anchor_of_its_own(site):
+    anchors = []
     for name in PAGES:
-        page = (smoke_book / "html" / f"{name}.html").read_text()
+        page = page_of(site, name)
         for figure in re.findall(r'<figure class="plot".*?</figure>', page, flags=re.DOTALL):
             assert re.search(r"<small>Source: \S", figure), name
             assert re.search(r"<figcaption>\S", figure), name
             if "<svg" in figure:
                 assert re.search(r'<svg role="img" aria-label="[^"]{40,}"', figure), name
+                if name != TOC["root"]:  # which shows a chapter's figure once more
+                    anchors.append(re.match(r'<figure class="plot" id="([^"]+)"', figure)[1])
         article = page[page.index("<article") : page.index("</article>")]
         assert not re.search(r"<img(?![^>]*alt=\"[^\"]+\")", article), name
+    assert len(set(anchors)) == len(anchors)
+
+
+def test_every_file_that_a_page_offers_is_there_and_is_a_table(site):
+    offered = {name: re.findall(r'href="\.\./results/([^"]+)"', page_of(site, name)) for name in PAGES}
+    files = [html.unescape(file) for found in offered.values() for file in found]
+    assert files
+    assert sorted(files) == sorted(path.name for path in (site / "results").iterdir())
+    for file in files:
+        with (site / "results" / file).open() as rows:
+            head, *body = csv.reader(rows)
+        assert body and all(len(row) == len(head) for row in body), file
+
+
+def test_what_was_found_stands_at_the_head_of_its_chapter_and_records_stay_out(smoke_book, site):
+    for chapter in chapters():
+        page = page_of(site, f"book/{chapter.name}")
+        assert records.MIME not in page
+        assert re.search(r"<em>\d+ minutes? to read\.</em>", page), chapter.name
+        notebook = json.loads((smoke_book / "executed" / "smoke" / f"{chapter.name}.ipynb").read_text())
+        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+        found = [output["data"][records.MIME] for output in outputs if records.MIME in output.get("data", {})]
+        if any(record["type"] == "finding" for record in found):
+            assert "in-short" in page, chapter.name
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_asks_nobody_else_has_no_errors_and_fits_a_phone(browser_page, name):
+def test_a_page_is_quiet_fits_a_phone_and_is_accessible_in_light_and_dark(browser_page, name):
+    """One visit: as wide as a phone first, then as a desk, then at night."""
     page, others, errors = browser_page(name, width=390)
-    assert others == []
-    assert errors == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.context.close()
-
-
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible(browser_page, name, mode):
-    page, others, errors = browser_page(name, mode)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    for mode in ("light", "dark"):
+        page.evaluate("mode => Object.assign(document.documentElement.dataset, {mode, theme: mode})", mode)
+        page.wait_for_timeout(300)  # colours may fade
+        found = [
+            (violation["id"], violation["nodes"][0]["html"][:200])
+            for violation in Axe().run(page).response["violations"]
+            if violation["impact"] in ("serious", "critical") and violation["id"] not in THEME_RULES
+        ]
+        assert found == [], mode
     assert (others, errors) == ([], [])
-    found = [
-        (violation["id"], violation["nodes"][0]["html"][:200])
-        for violation in Axe().run(page).response["violations"]
-        if violation["impact"] in ("serious", "critical") and violation["id"] not in THEME_RULES
-    ]
-    assert found == []
-    page.context.close()
+
+
+def test_control_a_page_that_is_neither_is_noticed(browser_page):
+    page, others, errors = browser_page(PAGES[0], width=390)
+    page.evaluate(
+        """() => {
+          document.querySelector("article").innerHTML +=
+            '<p style="color: #bbb; background: #ccc">faint</p><p style="width: 500px">wide</p>';
+          console.error("wrong");
+        }"""
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") > 390
+    assert "color-contrast" in [violation["id"] for violation in Axe().run(page).response["violations"]]
+    assert (others, errors) == ([], ["wrong"])
 
 
 def test_search_finds_a_theorem(browser_page):
@@ -126,4 +146,8 @@ def test_search_finds_a_theorem(browser_page):
     page.wait_for_selector("#search-results li")
     assert "constrained" in page.inner_text("#search-results").lower()
     assert errors == []
-    page.context.close()
+
+
+def test_the_book_has_a_page_for_every_file_of_its_own(site):
+    written = {path.stem for path in BOOK.iterdir() if path.suffix in (".py", ".md")}
+    assert {path.stem for path in (site / "book").glob("*.html")} == written

@@ -1,0 +1,88 @@
+"""The book built for the tests, a server for its pages, and one browser a worker that looks at them."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+
+import commands
+import pytest
+from playwright.sync_api import sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def smoke_book():
+    """The build folder of the whole book in the smoke profile: every chapter executed, the site built."""
+    return commands.smoke_book()
+
+
+@pytest.fixture(scope="session")
+def site(smoke_book):
+    return smoke_book / "html"
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the site is served on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium on this machine; .ci/run installs it")
+        pytest.skip("no Chromium on this machine: the site was not looked at in a browser")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def visit(browser, address):
+    """Open a page of the site: (page, what it asked others for, its errors). Whoever opens it closes its context."""
+
+    def opened(name, width=1280, javascript=True):
+        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=javascript)
+        context.add_init_script("localStorage.mode = localStorage.theme = 'light'")
+        page, others, errors = context.new_page(), [], []
+        page.on(
+            "request",
+            lambda request: others.append(request.url) if not request.url.startswith((address, "data:")) else None,
+        )
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{address}/{name}.html", wait_until="networkidle")
+        return page, others, errors
+
+    return opened
+
+
+@pytest.fixture
+def browser_page(visit):
+    """As `visit`, for one test: what was opened is closed after it."""
+    contexts = []
+
+    def opened(*arguments, **keywords):
+        found = visit(*arguments, **keywords)
+        contexts.append(found[0].context)
+        return found
+
+    yield opened
+    for context in contexts:
+        context.close()
