@@ -16,13 +16,13 @@ class ReadOut:
     Parameters
     ----------
     dataset : bnlib.data.Dataset
-    digit : int
-        The target says whether an image is this one.
+    digit : int, optional
+        The target says whether an image is this one; None: ten targets, one a digit.
     inputs : dict of str to ndarray, shape (n, components), dtype float64
         Keys ``train``, ``validation``, ``test``: the leading principal components of the training images, largest
         variance first, centred on the training images' mean.
-    target : dict of str to ndarray, shape (n,)
-        Shifted and scaled so that in training it has mean 0 and variance 1.
+    target : dict of str to ndarray, shape (n,) or (n, 10)
+        Shifted and scaled so that in training each has mean 0 and variance 1.
     labels : dict of str to ndarray, shape (n,)
     moments : bnlib.moments.Moments
         Of inputs and target in training.
@@ -33,7 +33,7 @@ class ReadOut:
     """
 
     dataset: data.Dataset
-    digit: int
+    digit: int | None
     inputs: dict = field(repr=False)
     target: dict = field(repr=False)
     labels: dict = field(repr=False)
@@ -43,8 +43,9 @@ class ReadOut:
 
     def source(self, seeds=(), **conditions):
         """Where numbers made with this read-out come from."""
-        known = {"components": self.basis.shape[1], "digit": self.digit} | conditions
-        return Source(self.dataset.name, len(self.labels["train"]), tuple(seeds), known)
+        known = {"components": self.basis.shape[1]}
+        known |= {} if self.digit is None else {"digit": self.digit}
+        return Source(self.dataset.name, len(self.labels["train"]), tuple(seeds), known | conditions)
 
 
 def read_out(dataset, digit, components, rows=None):
@@ -54,7 +55,7 @@ def read_out(dataset, digit, components, rows=None):
     ----------
     dataset : str
         As for `bnlib.data.load`.
-    digit : int
+    digit : int or None
     components : int
     rows : int, optional
         Training images used, from the first; default: all.
@@ -75,8 +76,11 @@ def read_out(dataset, digit, components, rows=None):
     labels = {name: getattr(loaded, name).labels[part] for name, part in parts.items()}
     seen = Moments.from_data(pixels["train"], labels["train"])
     basis = seen.spectrum[1][:, ::-1][:, :components]
-    is_digit = {name: (part == digit).astype(np.float64) for name, part in labels.items()}
-    mean, std = is_digit["train"].mean(), is_digit["train"].std()
+    asked = np.arange(10) if digit is None else [digit]
+    is_digit = {name: (part[:, None] == asked).astype(np.float64) for name, part in labels.items()}
+    if digit is not None:
+        is_digit = {name: part[:, 0] for name, part in is_digit.items()}
+    mean, std = is_digit["train"].mean(axis=0), is_digit["train"].std(axis=0)
     inputs = {name: (part - seen.mean) @ basis for name, part in pixels.items()}
     target = {name: (part - mean) / std for name, part in is_digit.items()}
     return ReadOut(
