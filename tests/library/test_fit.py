@@ -1,0 +1,179 @@
+"""The plain training loop, one unit, half the squared error, and the picture of a report."""
+
+from itertools import repeat
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlib.meter import Report, measure
+from bnlib.models import convolutional, network, unit
+from bnlib.training import evaluate, fit, half_squared_error
+
+
+def data(rows=60, inputs=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, inputs, generator=generator, dtype=torch.float64)
+    return x, x[:, :1] + 0.3 * torch.randn(rows, 1, generator=generator, dtype=torch.float64)
+
+
+def test_fit_is_torchs_sgd_step_by_step():
+    x, t = data()
+    ours, theirs = (unit(4, seed=1) for _ in range(2))
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    path = []
+    fit(
+        ours,
+        repeat((x, t), 5),
+        half_squared_error,
+        lambda step: 0.1 / (step + 1),
+        momentum=0.9,
+        weight_decay=1e-2,
+        observe=lambda step, model: path.append((step, model[0].weight.detach().clone(), model[0].weight.grad)),
+    )
+    for step in range(5):
+        assert path[step][0] == step
+        assert torch.equal(path[step][1], theirs[0].weight.detach())
+        optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+        optimizer.zero_grad()
+        half_squared_error(theirs(x), t).backward()
+        optimizer.step()
+    assert torch.equal(path[5][1], theirs[0].weight.detach()) and len(path) == 6
+    assert path[0][2] is None and path[1][2] is not None
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values()))
+    assert ours.training
+
+
+def test_fit_learns_what_it_is_told_to():
+    x, t = data()
+    model = unit(4)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    fit(model, repeat((x, t), 3), half_squared_error, 0.1, parameters=[model[0].weight])
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == {"0.weight"}
+
+
+def test_groups_keep_a_learning_rate_and_a_decay_of_their_own():
+    x, t = data()
+    ours, theirs = (unit(4, seed=1) for _ in range(2))
+
+    def groups(model, **first):
+        weight, *others = model.parameters()
+        return [{"params": [weight], **first}, {"params": others, "weight_decay": 0.3}]
+
+    fit(
+        ours,
+        repeat((x, t), 4),
+        half_squared_error,
+        lambda step: 0.2 - 0.01 * step,
+        0.5,
+        parameters=groups(ours, lr=0.7),
+    )
+    optimizer = torch.optim.SGD(groups(theirs, lr=0.7), lr=0.0, momentum=0.5)
+    for step in range(4):
+        optimizer.param_groups[1]["lr"] = 0.2 - 0.01 * step
+        optimizer.zero_grad()
+        half_squared_error(theirs(x), t).backward()
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
+
+
+def test_fit_says_what_is_missing():
+    with pytest.raises(ValueError, match="batches is empty"):
+        fit(unit(2), [], half_squared_error, 0.1)
+    frozen = unit(2).requires_grad_(False)
+    with pytest.raises(ValueError, match="has nothing to learn"):
+        fit(frozen, [data(inputs=2)], half_squared_error, 0.1)
+
+
+def test_half_squared_error():
+    output, target = torch.tensor([[1.0, 2.0], [0.0, 4.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    assert half_squared_error(output, target).item() == (1 + 4 + 9) / 4  # outputs add, rows average
+    assert half_squared_error(output[:, 1], target[:, 1]).item() == (4 + 9) / 4
+    assert half_squared_error(output[:, 1:], target[:, 1]).item() == (4 + 9) / 4
+    x, t = data()
+    assert half_squared_error(x[:, :1], t) == (x[:, :1] - t).square().mean() / 2  # to the last bit
+    for wrong in (torch.zeros(2, 3), torch.zeros(2), torch.zeros(1, 2)):
+        with pytest.raises(ValueError, match=r"target has shape .*; it must be that of output, \(2, 2\)"):
+            half_squared_error(output, wrong)
+    with pytest.raises(ValueError, match=r"\(2,\); it must be that of output, \(3, 1\)"):
+        half_squared_error(torch.zeros(3, 1), torch.zeros(2))
+
+
+@pytest.mark.parametrize("gamma", [None, -0.4])
+@pytest.mark.parametrize("beta", [None, 0.0, 1.7])
+def test_a_unit_is_fixed_where_a_value_is_given(gamma, beta):
+    model = unit(3, gamma=gamma, beta=beta, seed=4)
+    linear, norm = model
+    assert all(parameter.dtype == torch.float64 for parameter in model.parameters()) and linear.bias is None
+    assert norm.weight.item() == (1.0 if gamma is None else gamma) and norm.weight.requires_grad == (gamma is None)
+    assert norm.bias.item() == (beta or 0.0) and norm.bias.requires_grad == (beta is None)
+    assert norm.eps == 1e-30 and model.training
+    assert torch.equal(linear.weight, network((3, 1), seed=4, dtype=torch.float64)[0].weight)
+    assert unit(3, eps=0.1)[1].eps == 0.1
+
+
+def test_images_of_another_side():
+    model = convolutional((2, 3), side=8)
+    assert model(torch.zeros(2, 64)).shape == (2, 10)
+    assert model[-1].in_features == 3 * 2**2
+    with pytest.raises(ValueError, match=r"give 1 to 3 numbers"):
+        convolutional((1,) * 4, side=8)
+    with pytest.raises(ValueError, match="side = 1 cannot be halved"):
+        convolutional((1,), side=1)
+
+
+def test_evaluation_in_chunks_is_evaluation():
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.standard_normal((70, 6), dtype=np.float32), rng.integers(3, size=70)
+    model = network((6, 5, 3), seed=1)
+    whole, parts = (evaluate([model], inputs, labels, 0.5, 9, rows)[0] for rows in (None, 16))
+    assert parts == pytest.approx(whole, rel=1e-6)
+
+
+# the picture
+
+
+def report(l2_rates):
+    layers = tuple(f"layer {place}" for place in range(len(l2_rates)))
+    ones = np.ones(len(l2_rates))
+    return Report(layers, ones, ones, ones, ones, ones, np.array(l2_rates), ones)
+
+
+def drawn(figure):
+    (axes,) = figure.axes
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_a_plot_shows_depth_size_and_sign():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib
+
+    pyplot.switch_backend("agg")
+    before = dict(matplotlib.rcParams)
+    made = report([0.1, 0.2, 0.3])
+    made = Report(
+        made.layer, made.channel, made.gamma, made.weight_norm, made.batch_var,
+        np.array([0.1, -0.2, 0.3]), made.l2_rate, made.effective_norm,
+    )  # fmt: skip
+    figure = made.plot()
+    lines = drawn(figure)
+    assert len(lines) == 2
+    up, down = lines.values()
+    assert up.get_xdata().tolist() == [1, 3] and down.get_xdata().tolist() == [2]
+    assert up.get_ydata().tolist() == pytest.approx([0.1, 0.3]) and down.get_ydata().tolist() == pytest.approx([-0.2])
+    assert up.get_marker() != down.get_marker() and up.get_fillstyle() != down.get_fillstyle()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(made.layer)
+    assert dict(matplotlib.rcParams) == before
+    figure.canvas.draw()
+    pyplot.close(figure)
+
+
+def test_a_measured_network_can_be_drawn():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    batch = torch.randn(32, 5), torch.randint(3, (32,))
+    figure = measure(network((5, 4, 4, 3)), [batch], nn.functional.cross_entropy).plot()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0", "3"]
+    pyplot.close(figure)
