@@ -40,8 +40,11 @@ def merged(chapter, executed):
     """
     ran = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
     injected = [cell for cell in ran if "injected-parameters" in cell["metadata"].get("tags", [])]
-    own = iter(cell for cell in ran if cell not in injected)
+    own = [cell for cell in ran if cell not in injected]
     notebook = copy.deepcopy(chapter.notebook)
+    if len(own) != sum(cell.cell_type == "code" for cell in notebook.cells):
+        raise AssemblyFailed(f"the outputs of {chapter.name} belong to other code; run `python -m companion book`")
+    own = iter(own)
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
