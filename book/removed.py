@@ -13,13 +13,15 @@
 # %% [markdown]
 # # BN removed, its rates kept
 #
-# If batch normalization (BN) is a constraint with a rate ({prf:ref}`thm-constraint`,
-# {prf:ref}`thm-stationarity`), then two things must be found in networks trained on real digits.
-# Their folded weights lie on the ellipsoids that the data draw. And BN can be thrown away: a
-# network without it that pays the rates that BN had set stays where BN had put it, while one that
-# pays half, twice or nothing leaves. We look at every unit of a deep network first. Then we
-# remove BN from a read-out, where the theory promises the same weights, and from a network with a
-# hidden layer, where it promises only rest.
+# Builds on {doc}`constraint` and {doc}`stationarity`.
+#
+# If batch normalization (BN) is a constraint with a rate, two things must be found in networks
+# trained on real digits. Their folded weights lie on the ellipsoids that the data draw. And BN can
+# be thrown away: a network without it that pays the rates that BN had set stays where BN had put
+# it, while one that pays half, twice or nothing leaves.
+#
+# We look at every unit of a deep network first. Then we remove BN from a read-out, where the theory
+# promises the same weights, and from a network with a hidden layer, where it promises only rest.
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # data set
@@ -36,8 +38,9 @@ units = 16  # in the hidden layer of the small network
 steps = 1000  # of gradient descent after BN is gone, small network
 read_out_decay = 0.01  # plain weight decay on its read-out
 
-# %%
-from copy import deepcopy
+# %% tags=["hide-input"]
+from functools import partial
+from itertools import pairwise, repeat
 
 import numpy as np
 import pandas as pd
@@ -45,12 +48,15 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from bnlib import data, meter, models, theory, training
-from companion import figures, page, statistics
+from bnlib import data, experiments, models, theory, training
+from companion.figures import COLORS, Picture
+from companion.page import check, finding, table
+from companion.records import Source
+from companion.studies.identities import walk
+from companion.studies.twins import at_rest, distance, penalty, refit
 
 digits = data.load(dataset)
 inputs = training.standardize(digits)  # pixels of mean 0 and variance 1
-seeds_shown = f"seeds {', '.join(map(str, seeds))}"
 
 # %% [markdown]
 # ## Every unit of every layer is on its ellipsoid
@@ -58,136 +64,158 @@ seeds_shown = f"seeds {', '.join(map(str, seeds))}"
 # A network with three normalized hidden layers is trained in the usual way, with batches of 128,
 # learned $\gamma$ and torch's own $\varepsilon$. Then it sees many digits in one batch. For every
 # unit we take the variance that torch's `BatchNorm1d` puts out, $v'\Sigma v$, and what the
-# constraint says it is: $\gamma^2 q/(q + \varepsilon)$ with $q = w'\Sigma w$, from the weights
-# and the covariance $\Sigma$ of what enters the layer.
+# constraint ({prf:ref}`thm-constraint`) says it is: $\gamma^2 q/(q + \varepsilon)$ with
+# $q = w'\Sigma w$, from the weights and the covariance $\Sigma$ of what enters the layer.
+#
+# The constraint also boxes the length of the effective weights: per unit of output variance,
+# $|v|^2$ lies between $1/s_{\max}$ and $1/s_{\min}$, the extreme variances of what enters the
+# layer. (In directions in which nothing varies the function does not see the weights, and they are
+# left out.) Where in the box do trained units sit?
 
 
 # %% tags=["hide-input"]
-def visit_units(model, images):
-    """For each normalized layer: what enters it, the Linear, the BN, what leaves."""
-    signals = [torch.from_numpy(images.astype(np.float64))]
-    with torch.no_grad():
-        for module in model:
-            signals.append(module(signals[-1]))
-    return [
-        (signals[i], model[i], model[i + 1], signals[i + 2])
-        for i in range(len(model) - 1)
-        if isinstance(model[i + 1], nn.BatchNorm1d)
-    ]
-
-
-schedule = training.Schedule(hidden=tuple(hidden), epochs=epochs)
-deep = {
-    seed: training.train([training.Arm("batch")], inputs["train"], digits.train.labels, schedule, seed)[0].double()
-    for seed in seeds
-}
-layers = range(1, len(hidden) + 1)
-output, constraint, squared_norm, box = ({n: [] for n in layers} for _ in range(4))
-for seed in seeds:
-    training_mode = deepcopy(deep[seed]).train()
-    seen = visit_units(training_mode, inputs["train"][:batch_rows])
-    for n, (below, linear, bn, leaving) in zip(layers, seen):
-        cov = torch.cov(below.T, correction=0).numpy()  # Sigma, (inputs, inputs)
-        w, g = (p.detach().numpy() for p in (linear.weight, bn.weight))
-        q = np.einsum("ki,ij,kj->k", w, cov, w)
+def units_seen(run, batch_rows):
+    """A value a unit, layer by layer: on one large batch, and folded for use, on test digits."""
+    batch = torch.from_numpy(run.inputs[:batch_rows].astype(np.float64))
+    found = {name: [] for name in ("output", "constraint", "squared_norm", "box", "in_use")}
+    for layer in walk(run.model, batch, torch.from_numpy(run.labels[:batch_rows])):
+        cov = np.cov(layer.inputs, rowvar=False, bias=True)  # Sigma, (inputs, inputs)
+        q = np.einsum("ki,ij,kj->k", layer.w, cov, layer.w)
         s, U = np.linalg.eigh(cov)
         visible = s > len(s) * np.finfo(float).eps * s[-1]  # where the data vary
-        v = theory.effective_weights(w, g, cov, bn.eps) @ U[:, visible]
-        output[n].append(leaving.numpy().var(axis=0))
-        constraint[n].append(g**2 * q / (q + bn.eps))
-        squared_norm[n].append((v**2).sum(axis=1) / constraint[n][-1])
-        box[n].append(1 / s[visible][[-1, 0]])
+        v = theory.effective_weights(layer.w, layer.gamma, cov, layer.eps) @ U[:, visible]
+        found["output"].append(layer.output_var)
+        found["constraint"].append(layer.gamma**2 * q / (q + layer.eps))
+        found["squared_norm"].append((v**2).sum(axis=1) / found["constraint"][-1])
+        found["box"].append(1 / s[visible][[-1, 0]])
+    signal = torch.from_numpy(run.held_out["test"][0].astype(np.float64))
+    with torch.no_grad():
+        for module, following in pairwise(run.model.double().eval()):
+            if isinstance(following, nn.BatchNorm1d):
+                variance = models.fold(module, following)(signal).numpy().var(axis=0)
+                found["in_use"].append(np.mean(variance / following.weight.numpy() ** 2))
+            signal = module(signal)
+    return found
 
-# %%
+
+# %% tags=["hide-input", "remove-stderr"]
+schedule = training.Schedule(hidden=tuple(hidden), epochs=epochs)
+deep = experiments.sweep(
+    [training.Arm("batch")],
+    [experiments.Conditions(dataset)],
+    schedule,
+    seeds,
+    look=partial(units_seen, batch_rows=batch_rows),
+)
+layers = range(1, len(hidden) + 1)
+output, constraint, squared_norm, box = (
+    {n: np.array([row[n - 1] for row in deep[name]]) for n in layers}
+    for name in ("output", "constraint", "squared_norm", "box")
+)
+rows_seen = min(batch_rows, len(inputs["train"]))
+network = "-".join(map(str, (784, *hidden, 10)))
+deep_source = Source(
+    dataset,
+    len(inputs["train"]),
+    seeds,
+    {"network": network, "epochs": epochs, "digits_looked_at": rows_seen},
+)
+
+# %% tags=["hide-input"]
 for n in layers:
-    page.check(
+    check(
         "constraint",
         f"Three hidden layers trained on digits, layer {n}, every unit: variance that BatchNorm1d"
         " puts out against gamma^2 q / (q + eps)",
-        measured=np.array(output[n]),
-        predicted=np.array(constraint[n]),
+        measured=output[n],
+        predicted=constraint[n],
         tolerance=1e-12,
+        source=deep_source,
     )
-
-# %% [markdown]
-# The constraint also boxes the length of the effective weights: per unit of output variance,
-# $|v|^2$ lies between $1/s_{\max}$ and $1/s_{\min}$, the extreme variances of what enters the
-# layer (in directions in which nothing varies the function does not see the weights, and they are
-# left out). Where in the box do trained units sit?
-
-# %%
 inside = [
     (low * (1 - 1e-9) <= norms) & (norms <= high * (1 + 1e-9))
     for n in layers
     for norms, (low, high) in zip(squared_norm[n], box[n])
 ]
-page.check(
+check(
     "constraint",
     "Three hidden layers trained on digits, every unit: share with |v|^2 in the box that the"
     " covariance of its inputs sets",
     float(np.mean(inside)),
     1.0,
     kind="exact",
+    source=deep_source,
 )
 
 # %% tags=["hide-input"]
-fig, (left, right) = figures.figure(1, 2, height=3.4)
-for n, key in zip(layers, ("batch", "signal", "noise", "l2", "none")):
-    left.plot(
-        constraint[n][0],
-        output[n][0],
-        "o",
-        markersize=3,
-        color=figures.COLORS[key],
-        label=f"layer {n}",
-    )
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+medians = {n: float(np.median(squared_norm[n][0]) / box[n][0][0]) for n in layers}
+for n, color in zip(layers, ("batch", "signal", "noise", "l2", "none")):
+    left.dots(constraint[n][0], output[n][0], f"layer {n}", color, markersize=3, words=False)
     across = n + np.linspace(-0.25, 0.25, len(squared_norm[n][0]))
-    right.plot(across, squared_norm[n][0], "o", markersize=2, color=figures.COLORS[key])
-    right.hlines(box[n][0], n - 0.35, n + 0.35, color=figures.COLORS["theory"])
-left.axline((1, 1), slope=1, color=figures.COLORS["theory"], lw=1, zorder=0)
-left.set(xlabel="γ² q / (q + ε)", ylabel="variance of the unit's output")
-left.legend()
-right.set(yscale="log", xticks=list(layers), xlabel="layer", ylabel="|v|² for an output variance of 1")
-medians = {n: float(np.median(squared_norm[n][0])) for n in layers}
-figures.show(
-    fig,
-    alt="Left: for every unit the output's variance against the constraint, all dots on the diagonal. Right: squared"
-    " length of the effective weights by layer, between two bars; median over lower bar "
-    + ", ".join(f"{medians[n] / box[n][0][0]:.0f}" for n in layers)
-    + ".",
-    caption="Left: every unit of a trained network is on its ellipsoid. Right: squared lengths of the effective weights"
-    " in the box 1/s_max to 1/s_min (orange bars). The box is wide; the median unit is "
-    + ", ".join(f"{medians[n] / box[n][0][0]:.0f}" for n in layers)
-    + " times as long, squared, as the shortest vector with its output variance.",
-    source=f"{digits.title}, {min(batch_rows, len(inputs['train'])):,} training digits in one batch, seed {seeds[0]}",
+    right.dots(across, squared_norm[n][0], color=color, markersize=2, words=False)
+    right.ax.hlines(box[n][0], n - 0.35, n + 0.35, color=COLORS["theory"])
+    low, high = box[n][0]
+    right.note(
+        f"layer {n}, between bars at {low:.2g} and {high:.2g}, median {medians[n] * low:.2g}"
+    )
+ends = (min(c[0].min() for c in constraint.values()), max(c[0].max() for c in constraint.values()))
+left.ax.axline((1, 1), slope=1, color=COLORS["theory"], lw=1, zorder=0)
+left.note(f"the dots of all units, from {ends[0]:.2g} to {ends[1]:.2g}, are on the diagonal")
+left.set(xlabel="γ² q / (q + ε)", ylabel="variance of the unit's output", legend=True)
+right.set(
+    yscale="log",
+    xticks=list(layers),
+    xlabel="layer",
+    ylabel="|v|² for an output variance of 1",
+)
+picture.show(
+    says="Left: every unit of a trained network is on its ellipsoid. Right: squared lengths of the"
+    " effective weights in the box from 1/s_max to 1/s_min (orange bars). The box is wide: the median"
+    f" unit is {', '.join(f'{median:.0f}' for median in medians.values())} times as long, squared, as"
+    " the shortest vector with its output variance, layer by layer.",
+    source=Source(dataset, rows_seen, seeds[:1], {"network": network, "epochs": epochs}),
+    name="removed-ellipsoids",
 )
 
 # %% [markdown]
 # That held for the batch at hand, and it held exactly. A network in use normalizes with running
-# averages, and its digits are new: $\Sigma$ of the test set is not $\Sigma$ of training. So fold
-# BN away as one does for use, and ask how far off the ellipsoids the units are on test digits.
+# averages, which lag behind training, and its digits are new: $\Sigma$ of the test set is not
+# $\Sigma$ of training. So fold BN away as one does for use. How far off the ellipsoids are the
+# units on test digits?
 
-# %%
-in_use = {n: [] for n in layers}
-for seed in seeds:
-    for n, (below, linear, bn, _) in zip(layers, visit_units(deep[seed].eval(), inputs["test"])):
-        folded = models.fold(linear, bn)(below).detach().numpy()
-        in_use[n].append(float(np.mean(folded.var(axis=0) / bn.weight.detach().numpy() ** 2)))
-for n in layers:
-    page.check(
+# %% tags=["hide-input"]
+in_use = [
+    check(
         "constraint",
         f"Three hidden layers trained on digits, folded for use, layer {n}: mean over units of"
         " v'Sigma v / gamma^2 on test digits",
-        in_use[n],
+        [row[n - 1] for row in deep.in_use],
         1.0,
         kind="empirical",
         tolerance=0.1,
+        role="assumption",
+        source=deep_source,
     )
+    for n in layers
+]
+finding(
+    {
+        "borne out": "In a trained network every unit is on the ellipsoid of its batch, exactly; in"
+        " use, on test digits, only about: there its output variance is on average {least:.1%} to"
+        " {most:.1%} of γ², layer by layer.",
+        "not borne out": "In a trained network every unit is on the ellipsoid of its batch, exactly;"
+        " in use, on test digits, it is off by more than ten percent in every layer: its output"
+        " variance is on average {least:.1%} to {most:.1%} of γ².",
+        "undecided": "In a trained network every unit is on the ellipsoid of its batch, exactly; in"
+        " use, on test digits, its output variance is within ten percent of γ², interval included, in"
+        " {held} of {count} layers, and on average {least:.1%} to {most:.1%} of it.",
+    },
+    *in_use,
+)
 
 # %% [markdown]
-# Running averages lag behind training and the test digits differ from the training digits, so
-# this ratio need not be 1; the rows above say how near it is, layer by layer.
-#
 # ## A read-out: the same weights without BN
 #
 # Now BN is removed. The read-out sees principal components of digits under noise, and its ten
@@ -197,13 +225,13 @@ for n in layers:
 #
 # $$L(v, b) + \sum_k \tfrac{f\lambda_k}{2}\, v_k'\Sigma v_k$$
 #
-# with $f = 1$, BN's own rates, and with half, twice and none of them. Every seed draws its own
-# digits and noise.
+# with $f = 1$, BN's own rates, and with half, twice and none of them. {prf:ref}`thm-stationarity`
+# promises BN's weights for $f = 1$ and for no other $f$. Every seed draws its own digits and noise.
 
 
 # %% tags=["hide-input"]
 def draw(seed, rows, directions, std):
-    """Principal components of some digits with noise, the labels, Sigma."""
+    """Principal components of some digits with noise, and the labels."""
     rng = np.random.default_rng([seed, 11])
     chosen = rng.permutation(len(inputs["train"]))[:rows]
     x = inputs["train"][chosen].astype(np.float64)
@@ -211,110 +239,125 @@ def draw(seed, rows, directions, std):
     _, axes_of_variation = np.linalg.eigh(x.T @ x)
     x = x @ axes_of_variation[:, : -directions - 1 : -1]
     x = torch.from_numpy(data.corrupt(x, rng, noise_std=std))
-    return x, torch.from_numpy(digits.train.labels[chosen]), torch.cov(x.T, correction=0)
+    return x, torch.from_numpy(digits.train.labels[chosen])
 
 
-def with_bn(x, labels, sigma, gamma, seed):
-    """Rates and effective weights at rest, and what is left of the gradient."""
-    model = models.network(
-        (x.shape[1], 10),
-        normalize_output=True,
-        gamma=gamma,
-        eps=1e-30,
-        seed=seed,
-        dtype=torch.float64,
-    )
-    left = training.settle([model[0].weight, model[1].bias], lambda: cross_entropy(model(x), labels))
-    rates = meter.measure(model, [(x, labels)], cross_entropy).rate
-    weights = model[0].weight.detach()
-    return torch.from_numpy(rates), theory.effective_weights(weights, gamma, sigma), left
+def read_out_at_rest(seed, gamma):
+    x, labels = draw(seed, digits_used, components, noise_std)
+    settings = {"eps": 1e-30, "seed": seed, "dtype": torch.float64}
+    model = models.network((components, 10), normalize_output=True, gamma=gamma, **settings)
+    return at_rest(model, x, labels)
 
 
-def without_bn(x, labels, sigma, rates):
-    v = torch.zeros(10, x.shape[1], dtype=torch.float64, requires_grad=True)
-    b = torch.zeros(10, dtype=torch.float64, requires_grad=True)
-    penalty = lambda: (rates * ((v @ sigma) * v).sum(dim=1)).sum() / 2
-    loss = lambda: cross_entropy(x @ v.T + b, labels) + penalty()
-    left = training.settle([v, b], loss, iterations=400)
-    return v.detach().numpy(), left
-
-
-def distance(found, reference):
-    with np.errstate(over="ignore", invalid="ignore"):  # a search can run off
-        return float(np.linalg.norm(found - reference) / np.linalg.norm(reference))
-
-
-factors = {"same": 1.0, "half": 0.5, "twice": 2.0, "none": 0.0}
-read_outs, refits, left_over = {}, {}, {name: [] for name in ("BN", *factors)}
-for seed in seeds:
-    x, labels, sigma = draw(seed, digits_used, components, noise_std)
-    rates, v, left = with_bn(x, labels, sigma, gamma, seed)
-    read_outs[seed] = rates.numpy(), v
-    left_over["BN"].append(left)
-    for name, factor in factors.items():
-        refits[name, seed], left = without_bn(x, labels, sigma, factor * rates)
-        left_over[name].append(left)
-gaps = {name: np.array([distance(refits[name, seed], read_outs[seed][1]) for seed in seeds]) for name in factors}
+# %%
+factors = {"same": 1.0, "half": 0.5, "twice": 2.0, "none": 0.0}  # of BN's rates, to be paid
+read_outs = {seed: read_out_at_rest(seed, gamma) for seed in seeds}
+refits = {
+    (name, seed): refit(found, factor * found.rates)
+    for seed, found in read_outs.items()
+    for name, factor in factors.items()
+}
+gaps = {
+    name: np.array([distance(refits[name, seed][0], read_outs[seed].weights) for seed in seeds])
+    for name in factors
+}
+for name, gap in gaps.items():
+    print(f"rates paid: {name:6s} distance from BN's weights: {np.exp(np.log(gap).mean()):.1e}")
 
 # %% tags=["hide-input"]
-fig, (left_ax, right_ax) = figures.figure(1, 2, height=3.4)
-for name, key in (("none", "none"), ("half", "signal"), ("twice", "noise"), ("same", "batch")):
-    v = read_outs[seeds[0]][1]
-    left_ax.plot(
-        v.ravel(),
-        refits[name, seeds[0]].ravel(),
-        "o",
-        markersize=2.5,
-        color=figures.COLORS[key],
-        label=name,
+used = {"components": components, "noise_std": noise_std, "gamma": gamma}
+read_out_source = Source(dataset, min(digits_used, len(inputs["train"])), seeds, used)
+left_over = {name: max(refits[name, seed][2] for seed in seeds) for name in factors}
+left_over["BN"] = max(found.left for found in read_outs.values())
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+first = read_outs[seeds[0]].weights.numpy().ravel()
+for place, name, color in zip(
+    range(4), ("none", "half", "twice", "same"), ("none", "signal", "noise", "batch")
+):
+    bare = refits[name, seeds[0]][0].numpy().ravel()
+    left.dots(first, bare, name, color, markersize=2.5, words=False)
+    left.note(
+        f"with the rates paid «{name}» the slope through the dots is {bare @ first / (first @ first):.3g}"
     )
-    right_ax.plot(gaps[name], [name] * len(seeds), "o", color=figures.COLORS[key])
+    right.dots(gaps[name], np.full(len(seeds), place), color=color, words=False)
     middle = np.exp(np.log(gaps[name]).mean())
-    right_ax.annotate(f"{middle:.1g}", (middle, name), xytext=(0, 8), textcoords="offset points", ha="center")
-limit = 1.6 * np.abs(v).max()
-left_ax.set(xlabel="weights v, with BN", ylabel="weights, without BN", ylim=(-limit, limit))
-left_ax.legend(title="rates paid", markerscale=2)
-right_ax.set(xscale="log", xlim=(1e-10, 1e3), xlabel="distance from BN's weights, relative")
-right_ax.margins(y=0.2)
-figures.show(
-    fig,
-    alt="Left: weights without BN against weights with BN; at BN's own rates all dots are on the diagonal, at other"
-    " rates they are not. Right: relative distances, "
-    + ", ".join(f"{name} {np.exp(np.log(gaps[name]).mean()):.1g}" for name in factors)
+    at_dot = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+    right.ax.annotate(f"{middle:.2g}", (middle, place), **at_dot)
+    right.note(f"{name} {middle:.2g}")
+limit = 1.6 * np.abs(first).max()
+left.set(
+    xlabel="weights v, with BN",
+    ylabel="weights, without BN",
+    ylim=(-limit, limit),
+    legend={"title": "rates paid", "markerscale": 2},
+)
+right.set(
+    xscale="log",
+    xlim=(1e-10, 1e3),
+    xlabel="distance from BN's weights, relative",
+    yticks=range(4),
+    yticklabels=("none", "half", "twice", "same"),
+)
+right.ax.margins(y=0.2)
+picture.show(
+    says=f"{10 * components} weights of ten logits without BN, one seed, and their distance from BN's"
+    " weights, a dot a seed. At BN's own rates they are BN's weights; at half, twice or none of them"
+    " they are not (some dots of «none» lie outside the frame). Largest gradient entry left: "
+    + ", ".join(f"{name} {entry:.0e}" for name, entry in left_over.items())
     + ".",
-    caption=f"{10 * components} weights of ten logits without BN. At BN's own rates they are BN's weights; at half,"
-    " twice or none of them they are not (some dots of «none» lie outside the frame). Dots on the right: single"
-    " seeds. Largest gradient entry left: "
-    + ", ".join(f"{name} {max(values):.0e}" for name, values in left_over.items())
-    + ".",
-    source=f"{digits.title}, {len(labels):,} training digits, {components} components, noise {noise_std:g}, {seeds_shown}",
+    source=read_out_source,
+    name="removed-read-out",
 )
 
 # %% tags=["hide-input"]
-page.check(
+check(
     "stationarity",
     "Softmax on noisy digits: smallest of the ten rates of BN at rest",
-    [float(rates.min()) for rates, _ in read_outs.values()],
+    [float(found.rates.min()) for found in read_outs.values()],
     0.0,
     kind="empirical",
     relation="above",
+    source=read_out_source,
 )
-page.check(
+check(
     "stationarity",
-    "Softmax on noisy digits, every seed: weights without BN at BN's rates against the effective weights with BN",
-    np.array([refits["same", seed] for seed in seeds]),
-    np.array([v for _, v in read_outs.values()]),
+    "Softmax on noisy digits, every seed: weights without BN at BN's rates against the effective"
+    " weights with BN",
+    np.array([refits["same", seed][0].numpy() for seed in seeds]),
+    np.array([found.weights.numpy() for found in read_outs.values()]),
     tolerance=2e-7,
+    source=read_out_source,
 )
-for name in ("half", "twice", "none"):  # one per cent would be too far for rounding
-    page.check(
+others = [  # one per cent would be too far for rounding
+    check(
         "stationarity",
-        f"Softmax on noisy digits, BN removed, penalty paid: {name}. log10 of the relative distance from BN's weights",
+        f"Softmax on noisy digits, BN removed, penalty paid: {name}. log10 of the relative distance"
+        " from BN's weights",
         np.log10(gaps[name]),
         -2.0,
         kind="empirical",
         relation="above",
+        role="theorem",
+        source=read_out_source,
     )
+    for name in ("half", "twice", "none")
+]
+same = "Softmax regression without BN that pays BN's own rates has BN's weights, to {same:.0e};"
+finding(
+    {
+        "borne out": same + " with half, twice or none of them the weights end at {half:.2g},"
+        " {twice:.2g} and {none:.2g} times their length from there.",
+        "not borne out": same + " but so it has, to a hundredth, with half, twice or none of them:"
+        " {half:.2g}, {twice:.2g} and {none:.2g} times their length from there.",
+        "undecided": same
+        + " that other rates lead elsewhere shows in {held} of {count} cases: with"
+        " half, twice or none of them the weights end at {half:.2g}, {twice:.2g} and {none:.2g} times"
+        " their length from there.",
+    },
+    *others,
+    **{name: np.exp(np.log(gap).mean()) for name, gap in gaps.items()},
+)
 
 # %% [markdown]
 # ### Where a rate is negative
@@ -326,26 +369,30 @@ for name in ("half", "twice", "none"):  # one per cent would be too far for roun
 # reward with its square, so there is *no* minimum. BN's weights are still a point of rest. A
 # search from zero may end there or run off.
 
-# %%
-x, labels, sigma = draw(seeds[0], digits_used, components, noise_std)
-rows = {}
+# %% tags=["hide-input"]
+cases = {}
 for scale in gammas:
-    rates, v, _ = with_bn(x, labels, sigma, scale, seeds[0])
-    refit, _ = without_bn(x, labels, sigma, rates)
-    gap = distance(refit, v)
+    found = read_out_at_rest(seeds[0], scale)
+    rates = found.rates
+    gap = distance(refit(found, rates)[0], found.weights)
     kept = bool((rates >= 0).all())
-    rows[f"γ = {scale:g}"] = {
+    cases[f"γ = {scale:g}"] = {
         "positive rates": f"{int((rates > 0).sum())} of 10",
         "largest": f"{float(rates.max()):.1e}",
-        "smallest": f"{float(rates.min()):.1e}".replace("-", "−", 1) if not kept else f"{float(rates.min()):.1e}",
+        "smallest": ("" if kept else "−") + f"{abs(float(rates.min())):.1e}",
         "problem without BN": "convex" if kept else "no minimum",
         "search from zero ends": f"{gap:.0e} away" if gap < 1e3 else "nowhere: it ran off",
     }
-page.table(
-    pd.DataFrame(rows).T,
-    "Rates of ten classes as γ grows, and where a search without BN that pays them ends, as the relative distance from BN's"
-    " weights.",
-    f"{digits.title}, {len(labels):,} training digits, {components} components, noise {noise_std:g}, seed {seeds[0]}",
+table(
+    pd.DataFrame(cases).T,
+    "Rates of ten classes as γ grows, and where a search without BN that pays them ends, as the"
+    " relative distance from BN's weights.",
+    Source(
+        dataset,
+        read_out_source.train_size,
+        seeds[:1],
+        {"components": components, "noise_std": noise_std},
+    ),
 )
 
 # %% [markdown]
@@ -362,89 +409,97 @@ page.table(
 
 
 # %% tags=["hide-input"]
-def at_rest(seed):
-    """The small network with BN at rest, and the same with BN folded away."""
-    x, labels, sigma = draw(seed, 300, 20, 1.0)
-    network = models.network((20, units, 10), gamma=gamma, eps=1e-30, seed=seed, dtype=torch.float64)
-    network[2] = nn.Tanh()
-    learned = [p for p in network.parameters() if p.requires_grad]
-    left = training.settle(learned, lambda: read_out_decayed(network, x, labels), iterations=2000)
-    rates = torch.from_numpy(meter.measure(network, [(x, labels)], cross_entropy).rate)
-    v = torch.from_numpy(theory.effective_weights(network[0].weight.detach(), gamma, sigma))
-    bare = nn.Sequential(nn.Linear(20, units).double(), nn.Tanh(), deepcopy(network[3]))
-    bare[0].weight.data = v
-    bare[0].bias.data = network[1].bias.detach() - v @ x.mean(dim=0)
-    return x, labels, sigma, rates, bare, left
+def network_at_rest(seed):
+    """The small network with BN, settled."""
+    x, labels = draw(seed, 300, 20, 1.0)
+    settings = {"gamma": gamma, "eps": 1e-30, "seed": seed, "dtype": torch.float64}
+    model = models.network((20, units, 10), **settings)
+    model[2] = nn.Tanh()
+    return at_rest(model, x, labels, lambda model: read_out_decayed(model, model(x), labels), 2000)
 
 
-def read_out_decayed(network, x, labels):
-    return cross_entropy(network(x), labels) + read_out_decay / 2 * network[-1].weight.square().sum()
+def read_out_decayed(model, output, labels):
+    decayed = read_out_decay / 2 * model[-1].weight.square().sum()
+    return cross_entropy(output, labels) + decayed
 
 
-def penalized(bare, x, labels, sigma, rates):
-    v = bare[0].weight
-    return read_out_decayed(bare, x, labels) + (rates * ((v @ sigma) * v).sum(dim=1)).sum() / 2
-
-
-resting = {seed: at_rest(seed) for seed in seeds}
+network_source = Source(
+    dataset,
+    300,
+    seeds,
+    {"components": 20, "noise_std": 1.0, "hidden_units": units, "steps": steps},
+)
+resting = {seed: network_at_rest(seed) for seed in seeds}
 pull, push = [], []
-for x, labels, sigma, rates, bare, left in resting.values():
-    (gradient,) = torch.autograd.grad(read_out_decayed(bare, x, labels), bare[0].weight)
+for found in resting.values():
+    bare = found.folded()
+    loss = read_out_decayed(bare, bare(found.inputs), found.labels)
+    (gradient,) = torch.autograd.grad(loss, bare[0].weight)
     pull.append(-gradient.numpy())
-    push.append((rates[:, None] * (bare[0].weight @ sigma)).detach().numpy())
-print("gradient entries left with BN:", *(f"{left:.0e}" for *_, left in resting.values()))
-page.check(
+    push.append((found.rates[:, None] * (found.weights @ found.cov)).numpy())
+print("gradient entries left with BN:", *(f"{found.left:.0e}" for found in resting.values()))
+check(
     "stationarity",
     "Network with a hidden layer at rest, BN folded away: minus the gradient of the loss against"
     " rate times Sigma v, every hidden unit",
     np.array(pull),
     np.array(push),
     tolerance=1e-6,
+    source=network_source,
 )
 
 # %% [markdown]
 # Now gradient descent goes on from there without BN, with all of the penalty, half of it, or
 # none. The distance of the hidden weights from where BN had put them is measured as it goes.
 
-
 # %%
-def drift(seed, factor, marks):
-    x, labels, sigma, rates, bare, _ = resting[seed]
-    bare = deepcopy(bare)
-    start, path = bare[0].weight.detach().numpy().copy(), []
-    optimizer = torch.optim.SGD(bare.parameters(), lr=0.05)
-    for step in range(1, marks[-1] + 1):
-        optimizer.zero_grad()
-        penalized(bare, x, labels, sigma, factor * rates).backward()
-        optimizer.step()
+marks = sorted({int(mark) for mark in np.geomspace(1, steps, 25)})
+
+
+def drift(found, factor):
+    """Distance from BN's weights at the marks, as gradient descent goes on without BN."""
+    bare, path = found.folded(), []
+
+    def loss(output, labels):
+        paid = penalty(bare[0].weight, factor * found.rates, found.cov)
+        return read_out_decayed(bare, output, labels) + paid
+
+    def observe(step, _):
         if step in marks:
-            path.append(distance(bare[0].weight.detach().numpy(), start))
+            path.append(distance(bare[0].weight.detach(), found.weights))
+
+    everything = repeat((found.inputs, found.labels), steps)
+    training.fit(bare, everything, loss, learning_rate=0.05, observe=observe)
     return path
 
 
-marks = sorted({int(mark) for mark in np.geomspace(1, steps, 25)})
 kept = {"all": 1.0, "half": 0.5, "none": 0.0}
-drifts = {name: np.array([drift(seed, factor, marks) for seed in seeds]) for name, factor in kept.items()}
+drifts = {
+    name: np.array([drift(found, factor) for found in resting.values()])
+    for name, factor in kept.items()
+}
 
 # %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.4)
-for name, key in (("none", "none"), ("half", "signal"), ("all", "batch")):
-    figures.band(ax, marks, drifts[name], f"{name} of the penalty", figures.COLORS[key], geometric=True)
-ax.set(xscale="log", yscale="log", xlabel="steps without BN", ylabel="distance from BN's weights")
-ax.legend()
-ends = {name: np.exp(np.log(drifts[name][:, -1]).mean()) for name in kept}
-figures.show(
-    fig,
-    alt="Relative distance of the hidden weights from where BN had put them against steps of gradient descent without BN."
-    " At the last step: " + ", ".join(f"{name} of the penalty {ends[name]:.1g}" for name in kept) + ".",
-    caption="After BN is folded away the network stays if it pays what BN had charged, and leaves if it pays half or"
-    " nothing. Bands: 95 % interval over seeds, of the logarithm.",
-    source=f"{digits.title}, 300 training digits, 20 components with noise 1, {units} hidden units, {seeds_shown}",
+picture = Picture(height=3.4)
+for name, color in (("none", "none"), ("half", "signal"), ("all", "batch")):
+    picture[0].band(marks, drifts[name], f"{name} of the penalty", color, geometric=True)
+picture[0].set(
+    xscale="log",
+    yscale="log",
+    xlabel="steps without BN",
+    ylabel="distance from BN's weights",
+    legend=True,
+)
+picture.show(
+    says="After BN is folded away the network stays if it pays what BN had charged, and leaves if it"
+    " pays half or nothing. (Means and intervals are those of the logarithm.)",
+    source=network_source,
+    name="removed-drift",
 )
 
-# %%
-for name in ("half", "none"):
-    page.check(
+# %% tags=["hide-input"]
+left_behind = [
+    check(
         "stationarity",
         f"Network with a hidden layer, gradient descent after BN is removed: log10 of the distance"
         f" at {name} of the penalty over that at all of it",
@@ -452,12 +507,38 @@ for name in ("half", "none"):
         2.0,
         kind="empirical",
         relation="above",
+        source=network_source,
     )
+    for name in ("half", "none")
+]
+moved = "A hidden layer freed of BN that pays its rates has moved by {all:.0e} of its length after"
+moved += " {taken} steps, one that pays half by {half:.2g}, one that pays nothing by {none:.2g}"
+finding(
+    {
+        "borne out": moved + ".",
+        "not borne out": moved + ": paying makes less than a hundredfold difference.",
+        "undecided": moved + "; {held} of {count} comparisons show a hundredfold difference beyond"
+        " doubt.",
+    },
+    *left_behind,
+    taken=steps,
+    **{name: np.exp(np.log(path[:, -1]).mean()) for name, path in drifts.items()},
+)
 
 # %% [markdown]
 # The curve at all of the penalty starts at the rounding that was left of the gradient. Rest is
 # not stability: if the point were a saddle of the problem without BN, that curve would in the end
 # grow, exponentially.
+#
+# ## What it means for your network
+#
+# - A folded network in use is near its ellipsoids, not on them: compare $v'\Sigma v$ with
+#   $\gamma^2$ on new data before you rely on the constraint there.
+# - You can take BN out of a network that is at rest, if you go on paying
+#   $\tfrac{\lambda_k}{2} v_k'\Sigma v_k$ with the rates that `bnlib.measure` reads, and no rate is
+#   negative. If you fold it and go on training without paying, the weights leave at once.
+# - A read-out with BN and fixed $\gamma$ is Tikhonov regression. Whoever wants it can have it
+#   without BN, and with rates of their own choice.
 #
 # ## What we learned
 #
@@ -479,3 +560,28 @@ for name in ("half", "none"):
 # - With a negative rate the problem without BN has no minimum.
 # - In the network only the hidden layer was freed of BN. If a layer above is normalized as well,
 #   its $\Sigma$ moves with the weights below ({prf:ref}`thm-depth`).
+#
+# ## Exercises
+#
+# **1.** For least squares, one unit: how far from BN's weights does the unit without BN end that
+# pays $f\lambda$? Why does nothing of the data but $\lambda$ enter?
+#
+# :::{dropdown} Solution
+# At rest with BN $(1 + \lambda)\Sigma v = c$ ({prf:ref}`thm-least-squares`), and the unit that pays
+# $f\lambda$ has $(1 + f\lambda)\Sigma v_f = c$. So, where the data vary,
+# $v_f = \frac{1 + \lambda}{1 + f\lambda}\, v$, and its relative distance from $v$ is
+# $\frac{\lvert 1 - f\rvert\,\lambda}{1 + f\lambda}$ for $\lambda \ge 0$, $f \ge 0$. The penalty $v'\Sigma v$ has
+# the shape of the loss itself, so it changes the length of the solution and not its direction. For
+# a softmax the shapes differ, and the weights turn as well.
+# :::
+#
+# **2.** In the table some class turns negative between two values of $\gamma$. Set `gammas` to close
+# in on the $\gamma$ where it happens. What is $\lambda$ of that class there, and what would a learned
+# $\gamma_k$, one for each class, do?
+#
+# :::{dropdown} Solution
+# It passes through 0: the rate is $-(\partial J/\partial\gamma_k)/\gamma_k$, so at that $\gamma$ the loss
+# does not mind the scale of this class, to first order. A learned $\gamma_k$ goes to where its own
+# rate is 0, class by class ({prf:ref}`thm-stationarity`), which is why this chapter holds $\gamma$
+# fixed: with $\lambda_k = 0$ there is nothing to keep.
+# :::
