@@ -1,6 +1,6 @@
 // What the figures share: the frame with its controls and numbers, and boards to draw on.
 
-// meaning as in bnlib.plotting.COLORS
+// meaning as in companion.figures.COLORS
 export const COLORS = {
   batch: "#0072B2",
   none: "#8A8A8A",
