@@ -13,14 +13,15 @@
 # %% [markdown]
 # # Where training comes to rest
 #
-# {doc}`Every step <rate>` of a network with batch normalization (BN) carries a
-# penalty whose rate $\lambda$ the data set. What is left of it when training has
-# converged? At a stationary point the rate stops being a
-# property of a step: it becomes the Lagrange multiplier of the constraint, with a
-# price tag attached. We see that BN can then be *removed*: a network without BN
-# that pays the same rate has the same weights, on real digits to many decimals.
-# We also see when nothing is left: a scale $\gamma$ that is learned freely drives
-# the rate to zero, weight decay on $\gamma$ pins it, and BN's small constant
+# Builds on {doc}`constraint`, {doc}`rate` and {doc}`least-squares`.
+#
+# Every step of a network with batch normalization (BN) carries a penalty whose rate $\lambda$ the
+# data set. What is left of it when training has converged?
+#
+# At a stationary point the rate stops being a property of a step: it becomes the Lagrange multiplier
+# of the constraint, with a price tag attached. Then BN can be *removed*: a network without BN that
+# pays the same rate has the same weights. Sometimes nothing is left. A scale $\gamma$ that is learned
+# freely drives the rate to zero, weight decay on $\gamma$ pins it, and BN's small constant
 # $\varepsilon$ turns the constraint into an inequality.
 
 # %% tags=["parameters"]
@@ -33,94 +34,115 @@ decays = [0.0, 0.03, 0.1]  # weight decay on gamma
 steps = 800  # of gradient descent, for the picture of training
 eps_large = 0.5  # BN's eps where it is meant to be seen, in units of variance
 
-# %%
+# %% tags=["hide-input"]
 from fractions import Fraction
+from itertools import repeat
 
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from bnlib import data, theory, training
-from companion import figures, page, statistics
+from bnlib import meter, models, theory, training
+from bnlib.moments import Moments
+from companion.figures import COLORS, Picture
+from companion.page import check, finding, sentence
+from companion.records import Source
+from companion.studies import twins
+from companion.studies.read_out import read_out
 
-torch.manual_seed(seed)
-torch.set_default_dtype(torch.float64)
-
-# %% [markdown]
-# ## Two gradients become parallel
-#
-# Take 400 points in the plane with two classes, and the logistic loss of a linear
-# unit. Weights $v$ that BN can reach lie on an ellipse
-# ({prf:ref}`thm-constraint`): those whose output has variance $\gamma^2$.
-# Training walks along the ellipse to its lowest point. There the way down, $-\nabla L$,
-# points straight out of the ellipse or straight into it, along its normal
-# $\Sigma v$. The ratio of the two arrows is $\lambda$.
-
-# %%
 rng = np.random.default_rng(seed)
 points = rng.standard_normal((400, 2)) @ [[1.3, 0.9], [0.0, 0.7]]
 labels = rng.random(400) < 1 / (1 + np.exp(-points @ [0.9, -1.2]))
 centred = points - points.mean(axis=0)
 cov = centred.T @ centred / len(points)  # Sigma, (2, 2)
+moments = Moments.from_data(points, labels.astype(float))
+kappa = float(np.sqrt(moments.r_squared * moments.target_var))  # R sigma_t
+plane = {"title": "Gaussian points in the plane", "train_size": len(points), "seeds": [seed]}
+logistic = Source(**plane, conditions={"loss": "logistic"})
+
+# %% [markdown]
+# ## Two gradients become parallel
+#
+# Take 400 points in the plane with two classes, and the logistic loss of a linear unit. Weights $v$
+# that BN can reach lie on an ellipse ({prf:ref}`thm-constraint`): those whose output has variance
+# $\gamma^2$. Training walks along the ellipse to its lowest point. There the way down, $-\nabla L$,
+# points straight out of the ellipse or straight into it, along its normal $\Sigma v$. The ratio of
+# the two arrows is $\lambda$.
 
 
-def logistic_loss(v):  # bias tied: the output has mean 0 over the data
-    margin = np.where(labels, 1, -1) * (centred @ v)
-    return np.logaddexp(0, -margin).mean()
-
-
-def logistic_gradient(v):
+# %%
+def logistic_gradient(v):  # bias tied: the output has mean 0 over the data
     probability = 1 / (1 + np.exp(-centred @ v))
     return centred.T @ (probability - labels) / len(labels)
 
 
+# %% tags=["hide-input"]
+def logistic_loss(v):
+    margin = np.where(labels, 1, -1) * (centred @ v)
+    return np.logaddexp(0, -margin).mean()
+
+
 def best_on_ellipse(gamma):
+    """The lowest point of the ellipse, and points all along it."""
     half = np.linalg.inv(np.linalg.cholesky(cov)).T  # half' Sigma half = I
-    around = lambda angle: gamma * half @ [np.cos(angle), np.sin(angle)]
+
+    def around(angle):
+        return gamma * half @ [np.cos(angle), np.sin(angle)]
+
+    def slope(angle):
+        return around(angle + np.pi / 2) @ logistic_gradient(around(angle))
+
     angles = np.linspace(0, 2 * np.pi, 61)
     start = min(angles, key=lambda angle: logistic_loss(around(angle)))
-    slope = lambda angle: (
-        around(angle + np.pi / 2) @ logistic_gradient(around(angle))
-    )
     lowest = brentq(slope, start - 0.1, start + 0.1, xtol=1e-15)
     return around(lowest), np.array([around(angle) for angle in angles])
 
-# %% tags=["hide-input"]
-fig, axes = figures.figure(1, 2, width=7.4, height=3.9, sharex=True, sharey=True)
+
+def as_number(value, form="{:.2f}"):  # with a proper minus, and none before a zero
+    return form.format(np.round(value, 2) + 0.0).replace("-", "−")
+
+
+picture = Picture(1, 2, width=7.4, height=4.3, sharex=True, sharey=True)
 grid = np.linspace(-3.1, 3.1, 90)
-surface = np.array([[logistic_loss(np.array([a, b])) for a in grid] for b in grid])
-shown = []
-for ax, gamma in zip(axes, (0.7, 1.7)):
+surface = [[logistic_loss(np.array([a, b])) for a in grid] for b in grid]
+for panel, gamma in zip(picture, (0.7, 1.7)):
     v, ellipse = best_on_ellipse(gamma)
-    gradient, normal = logistic_gradient(v), cov @ v
-    shown.append(float(theory.rate(v, gradient, gamma)))
-    ax.contour(grid, grid, surface, levels=14, colors=figures.COLORS["none"], linewidths=0.7)
-    ax.plot(*ellipse.T, color=figures.COLORS["batch"])
-    side = np.sign(shown[-1])
-    for vector, key, length, name in (
+    down, normal = -logistic_gradient(v), cov @ v
+    rate = float(theory.rate(v, -down, gamma))
+    panel.ax.contour(grid, grid, surface, levels=14, colors=COLORS["none"], linewidths=0.7)
+    panel.line(*ellipse.T, color="batch", words=False)
+    side = np.sign(rate)
+    for vector, color, length, name in (
         (side * normal, "signal", 1.3, "Σv" if side > 0 else "−Σv"),
-        (-gradient, "l2", 0.8, "−∇L"),
+        (down, "l2", 0.8, "−∇L"),
     ):
         tip = v + length * vector / np.linalg.norm(vector)
-        ax.annotate("", tip, v, arrowprops={"arrowstyle": "->", "color": figures.COLORS[key], "lw": 2.2})
-        ax.annotate(name, tip, xytext=(7, -4), textcoords="offset points", color=figures.COLORS[key])
-    ax.plot(*v, "o", color=figures.COLORS["batch"], markersize=7)
-    ax.set_title(f"γ = {gamma}:  λ = {shown[-1]:.2f}".replace("-", "−"))
-    ax.set_xlim(-3.1, 3.1)
-    ax.set_ylim(-3.1, 3.1)
-    ax.set_xlabel("weight 1")
-    ax.set_aspect("equal")
-axes[0].set_ylabel("weight 2")
-figures.show(
-    fig,
-    alt=f"Two ellipses on the contours of a logistic loss. On the small one the way down and the ellipse's "
-    f"normal point the same way, rate {shown[0]:.2f}; on the large one opposite ways, rate {shown[1]:.2f}.",
-    caption="Contours: the loss without BN. Ellipse: what BN can reach. At its lowest point the way down "
-    "(orange) lies along the ellipse's normal (green). Left, γ is small: the loss pulls outward, BN holds the "
-    "weights in, λ is positive. Right, γ is large: the loss pulls inward, BN holds the weights out, λ is negative.",
-    source=f"400 Gaussian points, logistic loss, seed {seed}",
+        arrow = {"arrowstyle": "->", "color": COLORS[color], "lw": 2.2}
+        panel.ax.annotate("", tip, v, arrowprops=arrow)
+        panel.ax.annotate(
+            name,
+            tip,
+            (7 * side, -4),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            color=COLORS[color],
+        )
+    panel.dots(*v, color="batch", words=False, markersize=7)
+    panel.note(
+        f"an ellipse on the contours of a loss; at its lowest point, ({v[0]:.2f}, {v[1]:.2f}), the"
+        f" way down and the outward normal point {'the same way' if side > 0 else 'opposite ways'}"
+    )
+    panel.set(title=f"γ = {gamma}:  λ = {as_number(rate)}", xlabel="weight 1", aspect="equal")
+    panel.set(xlim=(-3.1, 3.1), ylim=(-3.1, 3.1))
+picture[0].set(ylabel="weight 2")
+picture.show(
+    says="Contours: the loss without BN. Ellipse: what BN can reach. At its lowest point the way down"
+    " (orange) lies along the ellipse's normal (green). Left, γ is small: the loss pulls outward, BN"
+    " holds the weights in, λ is positive. Right, γ is large: the loss pulls inward, BN holds the"
+    " weights out, λ is negative.",
+    source=logistic,
+    name="stationarity-parallel",
 )
 
 # %% [markdown]
@@ -229,403 +251,409 @@ figures.show(
 # nothing: the identity holds unit by unit, and part 3 for their joint problem with
 # the sum of their penalties, if every $\lambda$ is at least 0.
 #
-# **Check it in five lines.** Change $\gamma$, or the loss.
+# ## Check it in five lines
+#
+# Change $\gamma$.
 
 # %%
 gamma = 0.7
 v, _ = best_on_ellipse(gamma)
 gradient = logistic_gradient(v)
-multiplier = theory.rate(v, gradient, gamma)
-page.check(
+rate = theory.rate(v, gradient, gamma)
+print("minus gradient:", -gradient, "  rate times normal:", rate * cov @ v)
+
+# %% tags=["hide-input"]
+check(
     "stationarity",
     "At the lowest point of the ellipse, logistic loss in NumPy: minus "
     "the gradient against rate times Sigma v",
     -gradient,
-    multiplier * cov @ v,
+    rate * cov @ v,
     tolerance=1e-10,
+    source=logistic,
 )
 
 # %% [markdown]
-# Least squares allows a check without rounding: all numbers below are fractions.
-# $m(\gamma)$ is a parabola there, so a difference quotient is its derivative, exactly.
+# Least squares allows a check without rounding, in fractions. $m(\gamma)$ is a parabola there, so a
+# difference quotient is its derivative, exactly.
 
-# %%
-S = [[Fraction(4), Fraction(2)], [Fraction(2), Fraction(2)]]  # Sigma
-c, target_var, scale = [Fraction(6), Fraction(7)], Fraction(40), Fraction(2)
-det = S[0][0] * S[1][1] - S[0][1] ** 2
-fit = [
-    (S[1][1] * c[0] - S[0][1] * c[1]) / det,
-    (S[0][0] * c[1] - S[1][0] * c[0]) / det,
-]
-kappa = Fraction(5)  # R sigma_t
-assert kappa**2 == c[0] * fit[0] + c[1] * fit[1]
-v = [scale / kappa * entry for entry in fit]  # on the ellipse
-Sv = [S[0][0] * v[0] + S[0][1] * v[1], S[1][0] * v[0] + S[1][1] * v[1]]
-gradient = [Sv[i] - c[i] for i in (0, 1)]
-lam = -(v[0] * gradient[0] + v[1] * gradient[1]) / scale**2
-least = lambda g: (target_var - 2 * g * kappa + g**2) / 2
-slope = (least(scale + 1) - least(scale - 1)) / 2
-residual = sum(abs(gradient[i] + lam * Sv[i]) for i in (0, 1))
-page.check(
+# %% tags=["hide-input"]
+F = Fraction
+S = np.array([[F(4), F(2)], [F(2), F(2)]])  # Sigma
+S_inverse = np.array([[F(1, 2), F(-1, 2)], [F(-1, 2), F(1)]])
+c, target_var, scale = np.array([F(6), F(7)]), F(40), F(2)
+reach = F(5)  # R sigma_t
+assert reach**2 == c @ S_inverse @ c
+v = scale / reach * S_inverse @ c  # on the ellipse
+gradient = S @ v - c
+rate = -v @ gradient / scale**2
+
+
+def least(gamma):
+    return (target_var - 2 * gamma * reach + gamma**2) / 2
+
+
+check(
     "stationarity",
     "Least squares in fractions: gradient plus rate times Sigma v is zero",
-    residual,
-    Fraction(0),
+    sum(abs(gradient + rate * S @ v)),
+    F(0),
     kind="exact",
 )
-page.check(
+check(
     "stationarity",
     "Least squares in fractions: the slope of the least loss in gamma "
     "is minus gamma times the rate",
-    slope,
-    -scale * lam,
+    (least(scale + 1) - least(scale - 1)) / 2,
+    -scale * rate,
     kind="exact",
 )
 
 # %% [markdown]
 # ## What a unit of output variance is worth
 #
-# Part 2 gives $\lambda$ a price: allow the output a little more standard deviation,
-# and the least loss falls by $\gamma\lambda$ times that. Below, torch's own
-# `BatchNorm1d` is trained on the points above to stationarity at many values of
-# $\gamma$. The short lines are not fitted: their slope is $-\gamma\lambda$, read from a single gradient.
-
+# Part 2 gives $\lambda$ a price: allow the output a little more standard deviation, and the least
+# loss falls by $\gamma\lambda$ times that. Below, torch's own `BatchNorm1d` is trained on the points
+# above to stationarity at many values of $\gamma$. The short lines are not fitted: their slope is
+# $-\gamma\lambda$, read from a single gradient.
 
 # %%
-def read_out(inputs, units, gamma, eps=1e-30):  # torch refuses eps = 0
-    network = nn.Sequential(
-        nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units, eps=eps)
-    )
-    network[1].weight.data.fill_(gamma)
-    return network
+x, t = torch.from_numpy(points), torch.from_numpy(labels)[:, None].double()
 
 
-def rates(network, loss):  # lambda = -(dJ/dgamma) / gamma, a number a unit
-    gamma = network[1].weight
-    return (-torch.autograd.grad(loss, gamma)[0] / gamma).detach()
+def least_loss(gamma):  # and the rate there, and the gradient left
+    unit = models.unit(2, gamma, beta=0.0)
+    unit[0].weight.data = torch.tensor([[0.9, -1.2]], dtype=torch.float64)
 
+    def loss():
+        return binary_cross_entropy_with_logits(unit(x), t)
 
-x, t = torch.from_numpy(points), torch.from_numpy(labels).double()
+    left = training.settle([unit[0].weight], loss)
+    rate = meter.measure(unit, [(x, t)], binary_cross_entropy_with_logits).rate[0]
+    return loss().item(), rate, left
 
-
-def trained(gamma):
-    torch.manual_seed(seed)
-    network = read_out(2, 1, gamma)
-    network[0].weight.data = torch.tensor([[0.9, -1.2]])
-    network[1].bias.requires_grad_(False)
-    objective = lambda: nn.functional.binary_cross_entropy_with_logits(
-        network(x)[:, 0], t
-    )
-    left = training.settle([network[0].weight], objective)
-    loss = objective()
-    return float(loss.detach()), float(rates(network, loss)[0]), left
-
-
-scales = np.linspace(0.2, 2.6, 25)
-curve = np.array([trained(gamma) for gamma in scales])
 
 # %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.4)
-ax.plot(scales, curve[:, 0], color=figures.COLORS["batch"], label="least loss, min J")
-for i in (1, 7, 13, 20):
-    along = np.array([-0.16, 0.16])
-    ax.plot(scales[i] + along, curve[i, 0] - scales[i] * curve[i, 1] * along, color=figures.COLORS["theory"], lw=3)
-    ax.annotate(
-        f"λ = {curve[i, 1].round(2) + 0.0:.2f}".replace("-", "−"),
+scales = np.linspace(0.2, 2.6, 25)
+curve = np.array([least_loss(gamma) for gamma in scales])
+picture = Picture(height=3.4)
+(panel,) = picture
+panel.line(scales, curve[:, 0], "least loss, min J", "batch")
+along = np.array([-0.16, 0.16])
+for i, offset, side in (
+    (1, (8, 8), "left"),
+    (7, (0, 14), "center"),
+    (13, (0, 14), "right"),
+    (20, (0, 14), "right"),
+):
+    tangent = curve[i, 0] - scales[i] * curve[i, 1] * along
+    panel.line(scales[i] + along, tangent, color="theory", words=False, linewidth=3)
+    panel.ax.annotate(
+        f"λ = {as_number(curve[i, 1])}",
         (scales[i], curve[i, 0]),
-        xytext=(0, 14) if i > 3 else (8, 8),
+        offset,
         textcoords="offset points",
-        ha="left" if i < 4 else "right" if i > 10 else "center",
+        ha=side,
     )
+    panel.note(f"the tangent at {scales[i]:.1f} belongs to λ = {as_number(curve[i, 1])}")
+panel.line([], [], "slope −γλ from one gradient", "theory", words=False, linewidth=3)
+panel.set(
+    xlabel="γ, standard deviation of the output",
+    ylabel="loss",
+    ylim=(None, curve[:, 0].max() + 0.05),
+    legend={"loc": "upper center"},
+)
 free = scales[np.abs(curve[:, 1]).argmin()]
-ax.plot([], [], color=figures.COLORS["theory"], lw=3, label="slope −γλ from one gradient")
-ax.set_ylim(top=curve[:, 0].max() + 0.05)
-ax.set_xlabel("γ, standard deviation of the output")
-ax.set_ylabel("loss")
-ax.legend(loc="upper center")
-figures.show(
-    fig,
-    alt=f"The least loss falls as gamma grows to about {free:.1f} and rises after; short lines with slope minus gamma lambda are tangent to it.",
-    caption=f"The rate is the slope of the least loss. It is zero where the curve is lowest, near γ = {free:.1f}: that is where a learned γ goes.",
-    source=f"400 Gaussian points, logistic loss, torch BatchNorm1d in float64, seed {seed}; largest gradient left {curve[:, 2].max():.0e}",
+picture.show(
+    says="The rate is the slope of the least loss. It is zero where the curve is lowest, near"
+    f" γ = {free:.1f}: that is where a learned γ goes. Largest gradient entry left:"
+    f" {curve[:, 2].max():.0e}.",
+    source=logistic,
+    name="stationarity-price",
 )
 
-# %%
+# %% tags=["hide-input"]
 h = 1e-4
-slope = (trained(1.0 + h)[0] - trained(1.0 - h)[0]) / (2 * h)
-page.check(
+price = check(
     "stationarity",
     "Torch, logistic loss: central difference of the least loss in "
     "gamma against minus gamma times the rate",
-    slope,
-    -1.0 * trained(1.0)[1],
+    (least_loss(1.0 + h)[0] - least_loss(1.0 - h)[0]) / (2 * h),
+    -1.0 * least_loss(1.0)[1],
     tolerance=1e-7,
+    source=logistic,
+)
+finding(
+    "At rest the rate is a price. In a logistic unit at γ = 1, minus γλ is {predicted:.6f}, and the"
+    " least loss changes with γ at the rate {measured:.6f}.",
+    price,
 )
 
 # %% [markdown]
 # ## Remove BN, keep the rate, get the same network
 #
-# Now real digits, ten classes, cross-entropy. The read-out sees the first principal
-# components of the images and normalizes its ten logits with a fixed $\gamma$. We
-# train it to stationarity and note the ten rates. Then we throw BN away. A plain
-# softmax regression starts from zero weights and pays $\tfrac12\lambda_k v_k^\top\Sigma v_k$ for every logit.
-# As a contrast it also pays half of that, twice that, and nothing.
+# Now real digits, ten classes, cross-entropy. The read-out sees the first principal components of the
+# images and normalizes its ten logits with a fixed $\gamma$. We train it to stationarity and note the
+# ten rates. Then we throw BN away. A plain softmax regression starts from zero weights and pays
+# $\tfrac12\lambda_k v_k^\top\Sigma v_k$ for every logit. As a contrast it also pays half of that,
+# twice that, and nothing.
 
 # %%
-digits = data.load(dataset)
-images = digits.train.images[:digits_used].astype(np.float64)
-images -= images.mean(axis=0)
-_, axes_of_variation = np.linalg.eigh(images.T @ images / len(images))
-features = torch.from_numpy(
-    images @ axes_of_variation[:, : -components - 1 : -1]
-)
-classes = torch.from_numpy(digits.train.labels[:digits_used])
-sigma = torch.cov(features.T, correction=0)
-
-normalized = read_out(components, 10, gamma_digits)
-bn_loss = lambda: cross_entropy(normalized(features), classes)
-bn_left = training.settle([normalized[0].weight, normalized[1].bias], bn_loss)
-rate_bn = rates(normalized, bn_loss())
-w = normalized[0].weight.detach()
-v_bn = torch.from_numpy(theory.effective_weights(w, gamma_digits, sigma))
-print("rates of the ten logits:", rate_bn.numpy().round(3))
-
-
-def without_bn(penalty_rates):
-    v = torch.zeros(10, components, requires_grad=True)
-    b = torch.zeros(10, requires_grad=True)
-    penalty = lambda: (penalty_rates * ((v @ sigma) * v).sum(dim=1)).sum() / 2
-    left = training.settle(
-        [v, b], lambda: cross_entropy(features @ v.T + b, classes) + penalty()
-    )
-    return v.detach(), b.detach(), left
-
-
-factors = (1.0, 0.5, 2.0, 0.0)
-refits = {factor: without_bn(factor * rate_bn) for factor in factors}
-with torch.no_grad():
-    chance_bn = normalized(features).softmax(dim=1)
-    chance = {
-        factor: (features @ v.T + b).softmax(dim=1)
-        for factor, (v, b, _) in refits.items()
-    }
-gap = {
-    factor: float((chance[factor] - chance_bn).abs().max())
-    for factor in factors
-}
+digits = read_out(dataset, None, components, rows=digits_used)
+gray = digits.dataset.train.images.std(dtype=np.float64)  # back to pixels from 0 to 1
+features = torch.from_numpy(digits.inputs["train"] * gray)
+batch = features, torch.from_numpy(digits.labels["train"])
+ten = {"widths": (components, 10), "normalize_output": True, "eps": 1e-30, "seed": seed}
+logits = models.network(**ten, gamma=gamma_digits, dtype=torch.float64)
+rest = twins.at_rest(logits, *batch)
+names = {0.0: "none", 0.5: "half", 2.0: "twice", 1.0: "same rate"}
+refits = {factor: twins.refit(rest, factor * rest.rates) for factor in names}
 
 # %% tags=["hide-input"]
-fig, axes = figures.figure(1, 2, width=7.4, height=3.5)
-look = {1.0: ("batch", "same rate"), 0.5: ("signal", "half"), 2.0: ("noise", "twice"), 0.0: ("none", "none")}
-for factor in (0.0, 0.5, 2.0, 1.0):
-    key, name = look[factor]
-    axes[0].plot(v_bn.ravel(), refits[factor][0].ravel(), "o", markersize=3, color=figures.COLORS[key], label=name)
-    axes[1].barh(name, gap[factor], left=0, color=figures.COLORS[key])
-    axes[1].annotate(
-        f"{gap[factor]:.1g}", (gap[factor], name), xytext=(4, 0), textcoords="offset points", va="center"
+sentence(
+    f"The rates that BN has set lie between {rest.rates.min():.3f} and {rest.rates.max():.3f}."
+)
+with torch.no_grad():
+    chance_bn = rest.model(features).softmax(dim=1)
+    gap = {
+        factor: float(((features @ v.T + b).softmax(dim=1) - chance_bn).abs().max())
+        for factor, (v, b, _) in refits.items()
+    }
+fixed = digits.source([seed], gamma=gamma_digits)
+picture = Picture(1, 2, width=7.4, height=3.5)
+left, right = picture
+for (factor, name), color in zip(names.items(), ("none", "signal", "noise", "batch")):
+    found, size = refits[factor][0], twins.distance(refits[factor][0], rest.weights)
+    left.dots(rest.weights.ravel(), found.ravel(), name, color, words=False, markersize=3)
+    left.note(f"{name}: the weights differ by {size:.1g} of their length")
+    right.ax.barh(name, gap[factor], color=COLORS[color])
+    right.ax.annotate(
+        f"{gap[factor]:.1g}", (gap[factor], name), (4, 0), textcoords="offset points", va="center"
     )
-axes[0].axline((0, 0), slope=1, color=figures.COLORS["batch"], lw=0.8)
-axes[0].set_ylim(-1.5, 1.5)
-axes[0].set_xlabel("weights v, with BN")
-axes[0].set_ylabel("weights, without BN")
-axes[0].legend(title="rate paid", markerscale=2)
-axes[1].set_xscale("log")
-axes[1].set_xlim(1e-16, 1e3)
-axes[1].set_xticks([1e-15, 1e-10, 1e-5, 1])
-axes[1].set_xlabel("largest difference of a probability")
-figures.show(
-    fig,
-    alt="Weights without BN against weights with BN: at the same rate all points lie on the diagonal, at other rates they do not. "
-    + "Largest difference of a class probability: "
-    + ", ".join(f"{look[f][1]} {gap[f]:.1g}" for f in factors)
-    + ".",
-    caption=f"{10 * components} weights of ten logits. Only the rate that BN itself had set brings back the network that BN had found "
-    "(without any rate some weights lie beyond the frame). "
-    f"Gradient entries left: {bn_left:.0e} with BN, at most {max(refit[2] for refit in refits.values()):.0e} without.",
-    source=f"{digits.title}, {len(classes):,} training digits, {components} principal components, seed {seed}",
+    right.note(f"{name}: {gap[factor]:.1g}")
+frame = 2.8 * float(rest.weights.abs().max())
+left.ax.axline((0, 0), slope=1, color=COLORS["batch"], linewidth=0.8)
+left.set(
+    xlabel="weights v, with BN",
+    ylabel="weights, without BN",
+    ylim=(-frame, frame),
+    legend={"title": "rate paid", "markerscale": 2},
+)
+right.set(
+    xlabel="largest difference of a probability",
+    xscale="log",
+    xlim=(1e-16, 1e3),
+    xticks=[1e-15, 1e-10, 1e-5, 1],
+)
+picture.show(
+    says=f"{rest.weights.numel()} weights of ten logits. Only the rate that BN itself had set brings"
+    " back the network that BN had found (without any rate some weights lie beyond the frame)."
+    f" Gradient entries left: {rest.left:.0e} with BN, at most"
+    f" {max(left for _, _, left in refits.values()):.0e} without.",
+    source=fixed,
+    name="stationarity-removed",
 )
 
-# %%
-page.check(
+# %% tags=["hide-input"]
+check(
     "stationarity",
-    "All ten rates of BN's softmax on digits are positive, as the "
-    "removal of BN asks",
-    bool((rate_bn > 0).all()),
+    "All ten rates of BN's softmax on digits are positive, as the removal of BN asks",
+    bool((rest.rates > 0).all()),
     True,
     kind="exact",
+    source=fixed,
 )
-page.check(
+same = check(
     "stationarity",
     "Softmax on MNIST digits: weights without BN at BN's rates against "
     "the effective weights with BN",
     refits[1.0][0].numpy(),
-    v_bn.numpy(),
+    rest.weights.numpy(),
     tolerance=1e-8,
+    source=fixed,
+)
+finding(
+    "BN can be removed: a softmax regression on digits that pays BN's ten rates ends at BN's weights,"
+    " to {difference:.0e}; at half the rates a class probability differs by up to {half:.2f}.",
+    same,
+    half=gap[0.5],
 )
 
 # %% [markdown]
-# This is the plainest answer to "what does BN do to this network": it *is*
-# softmax regression with ten Tikhonov rates that nobody chose. The rates differ from class to
-# class; the data set them.
+# This is the plainest answer to "what does BN do to this network": it *is* softmax regression with
+# ten Tikhonov rates that nobody chose. The rates differ from class to class; the data set them.
 #
 # ## A learned γ keeps nothing, unless it is decayed
 #
 # Usually $\gamma$ is learned. Part 4 says what follows: the rate ends at the weight decay on
-# $\gamma$, to the last digit, whatever the data and the loss. Below, gradient
-# descent trains weights, $\gamma$ and $\beta$ of the same read-out. Each thin line is a logit.
+# $\gamma$, to the last digit, whatever the data and the loss. Below, gradient descent trains weights,
+# $\gamma$ and $\beta$ of the same read-out. Each thin line is a logit.
+
 
 # %%
 def learned_gamma(decay):
-    torch.manual_seed(seed)
-    network = read_out(components, 10, gamma_digits)
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [network[0].weight], "lr": 1.0},
-            {"params": [network[1].weight], "weight_decay": decay},
-            {"params": [network[1].bias]},
-        ],
-        lr=0.5,
+    network, path = models.network(**ten, dtype=torch.float64), []
+    linear, batch_norm = network
+    training.fit(
+        network,
+        repeat(batch, steps),
+        cross_entropy,
+        learning_rate=0.5,
         momentum=0.9,
+        parameters=[
+            {"params": [linear.weight], "lr": 1.0},
+            {"params": [batch_norm.weight], "weight_decay": decay},
+            {"params": [batch_norm.bias]},
+        ],
+        observe=lambda _, model: path.append(meter.measure(model, [batch], cross_entropy).rate),
     )
-    path = []
-    for _ in range(steps):
-        loss = cross_entropy(network(features), classes)
-        optimizer.zero_grad()
-        loss.backward()
-        path.append(-network[1].weight.grad / network[1].weight.detach())
-        optimizer.step()
-    return torch.stack(path).numpy(), network
+    return np.array(path), network
 
 
 paths = {decay: learned_gamma(decay) for decay in decays}
 
 # %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.4)
-for (decay, (path, _)), key in zip(paths.items(), ("none", "batch", "signal", "noise")):
-    ax.plot(np.arange(1, steps + 1), path, color=figures.COLORS[key], lw=0.8)
-    ax.axhline(decay, color=figures.COLORS["theory"], lw=1.5, ls="--")
-    ax.annotate(
+picture = Picture(height=3.4)
+(panel,) = picture
+for (decay, (path, _)), color in zip(paths.items(), ("none", "batch", "signal", "noise")):
+    panel.line(np.arange(1, steps + 1), path[1:], color=color, words=False, linewidth=0.8)
+    panel.level(decay)
+    panel.ax.annotate(
         f"decay {decay:g}",
         (steps, decay),
-        xytext=(4, 0),
+        (4, 0),
         textcoords="offset points",
         va="center",
-        color=figures.COLORS[key],
+        color=COLORS[color],
     )
-ax.set_xscale("log")
-ax.set_ylim(-0.06, 1.6 * max(decays))
-ax.set_xlabel("gradient steps")
-ax.set_ylabel("rate λ")
-figures.show(
-    fig,
-    alt="Rates of ten logits during training: for each weight decay on gamma they gather on a dashed line at that decay; without decay at zero.",
-    caption="Wherever a unit starts, its rate ends at the weight decay on γ (dashed). Without decay it ends at zero: "
-    "BN has then no rate left to give, on the batch it is trained with.",
-    source=f"{digits.title}, {len(classes):,} training digits in one batch, seed {seed}",
-)
-
-# %%
-decay = decays[-1]
-_, network = paths[decay]
-decayed = lambda: (
-    cross_entropy(network(features), classes)
-    + decay / 2 * network[1].weight.square().sum()
-)
-left = training.settle(list(network.parameters()), decayed)
-found = rates(network, cross_entropy(network(features), classes)).numpy()
-print(f"largest gradient entry left: {left:.0e}")
-page.check(
-    "stationarity",
-    "Softmax on MNIST digits, learned gamma with weight decay: the ten "
-    "rates against the decay",
-    found,
-    np.full(10, decay),
-    tolerance=1e-8,
-)
-
-# %% [markdown]
-# So weight decay on $\gamma$, which many recipes switch off, is a rate in its own
-# right, and the only one that is the same for every unit. It acts on $v^\top\Sigma v$, not on $|v|^2$.
-# In PyTorch you have it without asking: `weight_decay` acts on all parameters that an optimizer gets, $\gamma$ and
-# $\beta$ included, unless they are put into a group of their own.
-#
-# ## With ε > 0 the constraint is an inequality
-#
-# BN divides by $\sqrt{q + \varepsilon}$, not by $\sqrt q$. By making $w$ small a unit can fall short of
-# $\gamma$; it can never exceed it. Part 5: if the loss asks for a smaller output than
-# $\gamma$, a finite $w$ grants it and $\lambda = 0$. If it asks for a larger one, $w$ grows without
-# end and $\lambda$ rises to its positive limit. Nothing ends at a negative rate. We
-# make $\varepsilon$ large to see it.
-
-# %%
-moments = theory.Moments.from_data(points, labels.astype(float))
-kappa = float(np.sqrt(moments.r_squared * moments.target_var))  # R sigma_t
-ratios = np.array([0.4, 0.6, 0.8, 0.95, 1.2, 1.6, 2.0, 2.4])
-
-
-def least_squares_unit(gamma, eps):
-    network = read_out(2, 1, gamma, eps)
-    network[0].weight.data = torch.tensor([[0.3, -0.3]])
-    objective = lambda: (t - network(x)[:, 0]).square().mean() / 2
-    left = training.settle([network[0].weight, network[1].bias], objective)
-    w = network[0].weight.detach()
-    return float(rates(network, objective())[0]), float(w.norm()), left
-
-
-settled = np.array(
-    [least_squares_unit(ratio * kappa, eps_large) for ratio in ratios]
+    panel.note(
+        f"with weight decay {decay:g} the ten rates lie between {path[1].min():.2g} and"
+        f" {path[1].max():.2g} at first, between {path[-1].min():.2g} and {path[-1].max():.2g} at last"
+    )
+panel.set(xlabel="gradient steps", ylabel="rate λ", xscale="log", xlim=(1, steps))
+panel.set(ylim=(-0.06, 1.6 * max(decays)))
+learned = digits.source([seed], steps=steps)
+picture.show(
+    says="Wherever a unit starts, its rate ends at the weight decay on γ (dashed). Without decay it"
+    " ends at zero: BN has then no rate left to give, on the batch it is trained with.",
+    source=learned,
+    name="stationarity-learned",
 )
 
 # %% tags=["hide-input"]
-fig, axes = figures.figure(1, 2, width=7.4, height=3.3)
-fine = np.linspace(0.36, 2.5, 200)
-equality = [float(theory.least_squares(moments, ratio * kappa).rate) for ratio in fine]
-inequality = [float(theory.least_squares(moments, ratio * kappa, eps=eps_large).rate) for ratio in fine]
-axes[0].plot(fine, equality, color=figures.COLORS["none"], ls="--", label="ε = 0")
-axes[0].plot(fine, inequality, color=figures.COLORS["theory"], label="ε > 0, closed form")
-axes[0].plot(ratios, settled[:, 0], "o", color=figures.COLORS["batch"], label=f"torch, ε = {eps_large}")
-axes[0].set_xlabel("γ / (R σ_t)")
-axes[0].set_ylabel("rate λ")
-axes[0].legend()
-axes[1].plot(ratios, settled[:, 1], "o", color=figures.COLORS["batch"])
-axes[1].axvline(1, color=figures.COLORS["none"], ls="--")
-axes[1].set_yscale("log")
-axes[1].set_xlabel("γ / (R σ_t)")
-axes[1].set_ylabel("|w| when the optimizer stops")
-figures.show(
-    fig,
-    alt="Left: with eps above zero the rate falls to zero at gamma equal to R sigma_t and stays there; torch's points lie on the curve; with eps zero it "
-    f"becomes negative. Right: the raw weights' norm, up to {settled[:, 1].max():.0e} left of that point and below {settled[4:, 1].max():.1f} right of it.",
-    caption="Left: with ε > 0 the rate cannot end below zero. Right: the cost. Where the rate is positive the raw weights run off, "
-    "because the ellipsoid's surface is reached by no finite w; the optimizer stops on the way.",
-    source=f"400 Gaussian points, least squares, torch BatchNorm1d in float64, seed {seed}",
+decay = decays[-1]
+_, network = paths[decay]
+
+
+def decayed():
+    loss = cross_entropy(network(features), batch[1])
+    return loss + decay / 2 * network[1].weight.square().sum()
+
+
+left = training.settle(list(network.parameters()), decayed)
+print(f"largest gradient entry left: {left:.0e}")
+pinned = check(
+    "stationarity",
+    "Softmax on MNIST digits, learned gamma with weight decay: the ten rates against the decay",
+    meter.measure(network, [batch], cross_entropy).rate,
+    np.full(10, decay),
+    tolerance=1e-8,
+    source=digits.source([seed], gamma_decay=decay),
+)
+finding(
+    "A learned γ hands its rate to the optimizer: with weight decay {decay:g} on γ all ten logits end"
+    " at the rate {decay:g}, to {difference:.0e}.",
+    pinned,
+    decay=decay,
 )
 
+# %% [markdown]
+# ## With ε > 0 the constraint is an inequality
+#
+# BN divides by $\sqrt{q + \varepsilon}$, not by $\sqrt q$. By making $w$ small a unit can fall short
+# of $\gamma$; it can never exceed it. Part 5: if the loss asks for a smaller output than $\gamma$, a
+# finite $w$ grants it and $\lambda = 0$. If it asks for a larger one, $w$ grows without end and
+# $\lambda$ rises to its positive limit. Nothing ends at a negative rate. We make $\varepsilon$ large
+# to see it.
+
 # %%
-predicted = np.maximum(0, 1 / ratios - 1)
-page.check(
+loss_fn = training.half_squared_error
+
+
+def with_eps(gamma):  # the rate and the length of w where the optimizer stops
+    unit = models.unit(2, gamma, eps=eps_large)
+    unit[0].weight.data = torch.tensor([[0.3, -0.3]], dtype=torch.float64)
+    training.settle([unit[0].weight, unit[1].bias], lambda: loss_fn(unit(x), t))
+    return meter.measure(unit, [(x, t)], loss_fn).rate[0], unit[0].weight.detach().norm().item()
+
+
+ratios = np.array([0.4, 0.6, 0.8, 0.95, 1.2, 1.6, 2.0, 2.4])
+settled = np.array([with_eps(ratio * kappa) for ratio in ratios])
+
+# %% tags=["hide-input"]
+squares = Source(**plane, conditions={"loss": "least squares", "eps": eps_large})
+fine = np.linspace(0.36, 2.5, 200)
+closed = {
+    eps: [float(theory.least_squares(moments, ratio * kappa, eps=eps).rate) for ratio in fine]
+    for eps in (0.0, eps_large)
+}
+picture = Picture(1, 2, width=7.4, height=3.3)
+left, right = picture
+left.line(fine, closed[0.0], "ε = 0", "none", "--")
+left.line(fine, closed[eps_large], "ε > 0, closed form", "theory")
+left.dots(ratios, settled[:, 0], f"torch, ε = {eps_large}", "batch")
+left.set(xlabel="γ / (R σ_t)", ylabel="rate λ", legend=True)
+right.dots(ratios, settled[:, 1], "torch", "batch")
+right.ax.axvline(1, color=COLORS["none"], linestyle="--")
+right.set(xlabel="γ / (R σ_t)", ylabel="|w| when the optimizer stops", yscale="log")
+picture.show(
+    says="Left: with ε > 0 the rate cannot end below zero. Right: the cost. Where the rate is positive"
+    " the raw weights run off, because the ellipsoid's surface is reached by no finite w; the"
+    " optimizer stops on the way.",
+    source=squares,
+    name="stationarity-eps",
+)
+
+# %% tags=["hide-input"]
+inequality = check(
     "stationarity",
     "Torch with eps > 0, least squares: the rate where the optimizer "
     "stops against max(0, R sigma_t / gamma - 1)",
     settled[:, 0],
-    predicted,
+    np.maximum(0, 1 / ratios - 1),
     tolerance=1e-3,
+    source=squares,
+)
+finding(
+    "With ε > 0 no rate stays negative: least squares in torch stops at max(0, Rσ_t/γ − 1), to"
+    " {difference:.0e}, at {values} values of γ.",
+    inequality,
+    values=len(ratios),
 )
 
 # %% [markdown]
-# With torch's default $\varepsilon = 10^{-5}$ both effects are slow: seen along $|w|$, the
-# loss is almost flat ({doc}`Depth <depth>` says how flat). Over a usual training run the constraint acts as an
+# With torch's default $\varepsilon = 10^{-5}$ both effects are slow: seen along $|w|$, the loss is
+# almost flat ({doc}`depth` says how flat). Over a usual training run the constraint acts as an
 # equality, and a negative rate can last.
+#
+# ## What it means for your network
+#
+# - Weight decay on $\gamma$, which many recipes switch off, is a rate in its own right, and the only
+#   one that is the same for every unit. It acts on $v^\top\Sigma v$, not on $|v|^2$.
+# - In PyTorch you have it without asking: `weight_decay` acts on all parameters that an optimizer
+#   gets, $\gamma$ and $\beta$ included, unless they are put into a group of their own.
+# - If you exclude $\gamma$ from decay, expect the rates of units that have converged to be near zero
+#   on the data they are trained on.
 #
 # ## What we learned
 #
-# - At a stationary point the rate is the Lagrange multiplier of BN's constraint: the
-#   gradient and the ellipsoid's normal are parallel, and $\lambda$ is their ratio.
+# - At a stationary point the rate is the Lagrange multiplier of BN's constraint: the gradient and the
+#   ellipsoid's normal are parallel, and $\lambda$ is their ratio.
 # - It is a price: $\mathrm d(\min J)/\mathrm d\gamma = -\gamma\lambda$.
 # - If the loss is convex and no rate is negative, BN can be removed. The network without it that pays
 #   the same rates has the same weights, and no other rate will do.
-# - A learned $\gamma$ ends at $\lambda = 0$; weight decay $a$ on $\gamma$ ends at $\lambda = a$, for every unit and
-# every data set.
+# - A learned $\gamma$ ends at $\lambda = 0$; weight decay $a$ on $\gamma$ ends at $\lambda = a$, for
+#   every unit and every data set.
 # - With $\varepsilon > 0$ the constraint is an inequality and no negative rate is final.
 #
 # ## Where it stops
@@ -634,10 +662,33 @@ page.check(
 #   {prf:ref}`thm-rate`, but $v$ solves no penalized problem yet.
 # - $\lambda = 0$ for a learned $\gamma$ is measured on the batch that is trained on. With
 #   {doc}`mini-batches <minibatch>` it leaves a positive rate on the population.
-# - A negative $\lambda$ is not regularization, and part 3 is silent there. It is silent, too, on losses that are not
-#   convex in $v$, such as those of a hidden layer: parts 1, 2 and 4 still hold.
-# - Decay on $\gamma$ needs a layer whose scale the network sees: in front of another BN layer it finds no rest
-#   ({doc}`Depth <depth>`).
-# - With $\varepsilon > 0$ and decay on a learned $\gamma$ alone there is no finite stationary point: $w$ grows for
-# ever while $\gamma$
-#   shrinks to its limit. $\lambda = a$ holds whenever $\gamma$ itself is at rest.
+# - A negative $\lambda$ is not regularization, and part 3 is silent there. It is silent, too, on
+#   losses that are not convex in $v$, such as those of a hidden layer: parts 1, 2 and 4 still hold.
+# - Decay on $\gamma$ needs a layer whose scale the network sees: in front of another BN layer it finds
+#   no rest ({doc}`depth`).
+# - With $\varepsilon > 0$ and decay on a learned $\gamma$ alone there is no finite stationary point:
+#   $w$ grows for ever while $\gamma$ shrinks to its limit. $\lambda = a$ holds whenever $\gamma$ itself
+#   is at rest.
+#
+# ## Exercises
+#
+# **1. Derive.** Ten logits, $\varepsilon = 0$, a convex loss $L(v_1, \dots, v_{10})$, weight decay
+# $a > 0$ on every learned $\gamma_k$, and no decay on anything else. Which problem without BN does this
+# network solve at rest? With a fixed $\gamma$ the data set the rates. What do they set now?
+#
+# :::{dropdown} Solution
+# Part 4, unit by unit: every $\lambda_k = a$. Part 1: $\nabla_{v_k} L + a\,\Sigma v_k = 0$ for all $k$.
+# That is the gradient of $L + \tfrac a2\sum_k v_k^\top\Sigma v_k$, a convex function, so the $v_k$ are
+# a global minimizer of it: Tikhonov regularization in the metric $\Sigma$, with one rate that was
+# chosen by hand. What the data set are the scales, $\gamma_k^2 = v_k^\top\Sigma v_k$.
+# :::
+#
+# **2. Run.** Set `gamma_digits = 3.0`, three times as large a scale for the logits. The chapter stops at
+# a check. At which, and what has happened to the ten logits?
+#
+# :::{dropdown} Solution
+# At the one that asks for ten positive rates. All rates have come close to zero, and that of the nine is
+# negative: for this class BN's scale is larger than the loss wants, and BN holds the weights out. Part 3
+# promises nothing then. A learned $\gamma_k$ would end where its rate is zero, below 3 for the nine and
+# above it for most other digits.
+# :::
