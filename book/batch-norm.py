@@ -13,13 +13,14 @@
 # %% [markdown]
 # # What batch normalization computes
 #
+# Builds on nothing but matrices and variances.
+#
 # A layer of batch normalization (BN) shifts and scales each unit so that, over a batch, its output has a prescribed
-# mean and a prescribed spread {cite:p}`ioffe2015`.
-# That is all it computes, and it fits into five lines.
+# mean and a prescribed spread {cite:p}`ioffe2015`. That is all it computes, and it fits into five lines.
 # Yet those five lines take something away from the weights in front of them: their length.
-# This chapter runs the five lines beside PyTorch's own layer, in training and in evaluation.
-# Then it folds BN away and looks at what is left, the **effective weights**.
-# Everything that follows in this book is a statement about them.
+#
+# What is left when BN is folded away? The **effective weights**. Everything that follows in this book is a statement
+# about them.
 
 # %% tags=["parameters"]
 seed = 0  # of the generated inputs
@@ -28,14 +29,18 @@ gamma = 2.0  # BN's scale: the standard deviation of the output
 beta = -1.0  # BN's shift: the mean of the output
 eps = 1e-5  # added to the variance, squared units of the pre-activation
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import torch
 from torch import nn
 
 from bnlib import models
-from companion import figures, page, statistics
 from bnlib.theory import effective_weights
+from companion.figures import COLORS, INK, Picture
+from companion.page import check, finding, sentence
+from companion.records import Source
+
+source = Source(title="generated Gaussian inputs", train_size=batch_size, seeds=[seed])
 
 # %% [markdown]
 # ## Five lines
@@ -70,29 +75,40 @@ def batch_norm(z):
 
 
 y = batch_norm(x @ w)
-print(f"before: mean {np.mean(x @ w):.3f}, std {np.std(x @ w):.3f}")
-print(f"after:  mean {y.mean():.3f}, std {y.std():.3f}")
+sentence(
+    f"Before: mean {np.mean(x @ w):.3f}, standard deviation {np.std(x @ w):.3f}. "
+    f"After: mean {y.mean():.3f}, standard deviation {y.std():.3f}."
+)
 
 # %% [markdown]
+# ## Check it yourself
+#
 # PyTorch's layer computes the same numbers, to the last bits of float64.
 
 
 # %%
 def torch_layer(momentum=0.1):
-    layer = nn.BatchNorm1d(1, eps=eps, momentum=momentum)
-    layer.double()
+    layer = nn.BatchNorm1d(1, eps=eps, momentum=momentum).double()
     nn.init.constant_(layer.weight, gamma)
     nn.init.constant_(layer.bias, beta)
     return layer
 
 
 z = torch.from_numpy(x @ w)[:, None]
-page.check(
+five_lines = check(
     "constraint",
     "five lines of NumPy against BatchNorm1d in training mode",
     measured=torch_layer()(z).detach().numpy()[:, 0],
     predicted=y,
     tolerance=1e-14,
+    source=source,
+)
+
+# %% tags=["hide-input"]
+finding(
+    "Five lines of NumPy are all of batch normalization: PyTorch's layer gives the same to within "
+    "{difference:.0e}.",
+    five_lines,
 )
 
 # %% [markdown]
@@ -101,30 +117,31 @@ page.check(
 
 # %% tags=["hide-input"]
 many = rng.standard_normal((4000, 2)) @ mixing.T + [3.0, -1.0]
-fig, (before, after) = figures.figure(1, 2, height=2.9)
-for factor, color, style in ((1, "batch", "stepfilled"), (3, "l2", "step")):
-    look = {
-        "histtype": style,
-        "color": figures.COLORS[color],
-        "density": True,
-    }
-    look |= {"alpha": 0.45} if style == "stepfilled" else {"linewidth": 2}
-    name = "w" if factor == 1 else f"{factor}w"
-    before.hist(many @ (factor * w), bins=60, label=name, **look)
-    after.hist(batch_norm(many @ (factor * w)), bins=60, label=name, **look)
-before.set(title="before BN", xlabel="pre-activation z", yticks=[])
+picture = Picture(1, 2, height=2.9)
+before, after = picture
+spreads = []
+for factor, look in (
+    (1, {"histtype": "stepfilled", "color": COLORS["batch"], "alpha": 0.45}),
+    (3, {"histtype": "step", "color": COLORS["l2"], "linewidth": 2}),
+):
+    look |= {"label": "w" if factor == 1 else f"{factor}w", "density": True, "bins": 60}
+    before.ax.hist(many @ (factor * w), **look)
+    after.ax.hist(batch_norm(many @ (factor * w)), **look)
+    spreads.append(np.std(many @ (factor * w)))
+before.set(title="before BN", xlabel="pre-activation z", yticks=[], legend={"title": "weights"})
 after.set(title="after BN", xlabel="output of the unit", yticks=[])
-for ax in (before, after):
-    ax.spines.left.set_visible(False)
-before.legend(title="weights")
-after.axvline(beta, color=figures.INK, linewidth=1, linestyle=":")
-after.text(beta, after.get_ylim()[1] * 1.01, " mean β, std |γ|", fontsize=9)
-figures.show(
-    fig,
-    alt=f"Two histograms before normalization, one three times as wide as the other; after it the two coincide, "
-    f"with mean {beta:g} and standard deviation {abs(gamma):g}.",
-    caption="Tripling the raw weights changes the pre-activations, and nothing after BN.",
-    source=f"generated Gaussian inputs, seed {seed}",
+before.note(
+    f"histograms for w and 3w with standard deviations {spreads[0]:.2f} and {spreads[1]:.2f}"
+)
+after.note(f"the two histograms coincide, with mean {beta:g} and standard deviation {abs(gamma):g}")
+for panel in picture:
+    panel.ax.spines.left.set_visible(False)
+after.ax.axvline(beta, color=INK, linewidth=1, linestyle=":")
+after.ax.text(beta, after.ax.get_ylim()[1] * 1.01, " mean β, std |γ|", fontsize=9)
+picture.show(
+    says="Tripling the raw weights changes the pre-activations, and nothing after BN.",
+    source=Source(title="generated Gaussian inputs", train_size=len(many), seeds=[seed]),
+    name="tripled-weights",
 )
 
 # %% [markdown]
@@ -145,48 +162,41 @@ figures.show(
 # what *divides* in training is the biased one.
 # At large batches nobody notices. At $M = 4$ the two differ by a third.
 
-# %%
+# %% tags=["hide-input"]
 layer = torch_layer(momentum=1.0)  # keep the last batch's statistics only
 layer(z)
-page.check(
+check(
     "constraint",
-    "running_var after one batch at momentum 1 against M/(M-1) times the "
-    "batch variance that divides",
+    "running_var after one batch at momentum 1 against M/(M-1) times the batch variance that "
+    "divides",
     measured=layer.running_var.item(),
     predicted=batch_size / (batch_size - 1) * np.var(x @ w),
     tolerance=1e-14,
+    source=source,
 )
 
-# %% tags=["hide-input"]
-steps, unit_variance = 60, w @ mixing @ mixing.T @ w
-fig, (left, right) = figures.figure(1, 2, height=2.9)
+steps = np.arange(1, 61)
+picture = Picture(1, 2, height=2.9)
 for size, color in ((4, "l2"), (64, "batch")):
     layer, path = torch_layer(), []
-    for _ in range(steps):
+    for _ in steps:
         batch = rng.standard_normal((size, 2)) @ mixing.T + [3.0, -1.0]
         layer(torch.from_numpy(batch @ w)[:, None])
         path.append((layer.running_mean.item(), layer.running_var.item()))
-    for ax, values in zip((left, right), np.transpose(path)):
-        ax.plot(
-            range(1, steps + 1),
-            values,
-            color=figures.COLORS[color],
-            label=f"batches of {size}",
-        )
-for ax, true, title in (
-    (left, w @ [3.0, -1.0], "running_mean"),
-    (right, unit_variance, "running_var"),
+    for panel, values in zip(picture, np.transpose(path)):
+        panel.line(steps, values, f"batches of {size}", color)
+for panel, true, title in zip(
+    picture, (w @ [3.0, -1.0], w @ mixing @ mixing.T @ w), ("running_mean", "running_var")
 ):
-    ax.axhline(true, color=figures.INK, linewidth=1, linestyle=":")
-    ax.set(title=title, xlabel="training step", ylim=(0, None))
-right.legend(loc="lower right")
-figures.show(
-    fig,
-    alt=f"Running mean and running variance rise from 0 and 1 to the population's values, "
-    f"{w @ [3.0, -1.0]:.2f} and {unit_variance:.2f}, within some 40 steps; with batches of 4 they keep fluctuating.",
-    caption="Running statistics forget their start within a few dozen steps and then fluctuate around the "
-    "population's values (dotted), the more the smaller the batch.",
-    source=f"generated Gaussian inputs, seed {seed}",
+    panel.ax.axhline(true, color=INK, linewidth=1, linestyle=":")
+    panel.note(f"the population's value is {true:.2f}")
+    panel.set(title=title, xlabel="training step", ylim=(min(0, panel.ax.get_ylim()[0]), None))
+picture[1].ax.legend(loc="lower right")
+picture.show(
+    says="Running statistics forget their start within a few dozen steps and then fluctuate "
+    "around the population's values (dotted), the more the smaller the batch.",
+    source=Source(title="generated Gaussian inputs", seeds=[seed]),
+    name="running-statistics",
 )
 
 # %% [markdown]
@@ -215,20 +225,20 @@ figures.show(
 centred = x - x.mean(axis=0)
 cov = centred.T @ centred / batch_size  # Sigma, shape (2, 2)
 v = effective_weights(w, gamma, cov, eps)
-page.check(
+in_training = check(
     "constraint",
-    "BatchNorm1d in training mode against v'x + beta - v'mu with the batch's "
-    "mean and covariance",
+    "BatchNorm1d in training mode against v'x + beta - v'mu with the batch's mean and covariance",
     measured=torch_layer()(z).detach().numpy()[:, 0],
     predicted=x @ v + (beta - v @ x.mean(axis=0)),
     tolerance=1e-13,
+    source=source,
 )
 
 # %% [markdown]
 # In evaluation mode the running statistics take their place. `bnlib.models.fold` returns the folded layer.
 # This is how networks are deployed: after folding, BN costs nothing.
 
-# %%
+# %% tags=["hide-input"]
 linear = nn.Linear(2, 1, bias=False).double()
 linear.weight.data = torch.from_numpy(w)[None, :]
 layer = torch_layer()
@@ -236,13 +246,19 @@ inputs = torch.from_numpy(x)
 for _ in range(20):
     layer(linear(inputs))  # training mode: the running statistics move
 layer.eval()
-page.check(
+in_evaluation = check(
     "constraint",
-    "a Linear and BatchNorm1d in evaluation mode against the one folded "
-    "Linear",
+    "a Linear and BatchNorm1d in evaluation mode against the one folded Linear",
     measured=models.fold(linear, layer)(inputs).detach().numpy(),
     predicted=layer(linear(inputs)).detach().numpy(),
     tolerance=1e-14,
+    source=source,
+)
+finding(
+    "A unit with BN is a linear unit with other weights: folded, in training and in evaluation, "
+    "it puts out the same to within {worst:.0e}.",
+    in_training,
+    in_evaluation,
 )
 
 # %% [markdown]
@@ -254,15 +270,20 @@ page.check(
 #
 # PyTorch refuses $\varepsilon = 0$ in training. In float64 `eps=1e-30` is as good as none, and the book uses it so.
 
-# %%
+# %% tags=["hide-input"]
 no_eps = nn.BatchNorm1d(1, eps=1e-30, affine=False).double()
-short, long = no_eps(z), no_eps(1000 * z)
-page.check(
+stretched = check(
     "constraint",
     "output of BatchNorm1d with eps = 1e-30 for weights 1000 w against w",
-    measured=long.numpy(),
-    predicted=short.numpy(),
+    measured=no_eps(1000 * z).numpy(),
+    predicted=no_eps(z).numpy(),
     tolerance=1e-14,
+    source=source,
+)
+finding(
+    "The length of the weights is lost: made a thousand times as long, they give the same output "
+    "to within {difference:.0e}.",
+    stretched,
 )
 
 # %% [markdown]
@@ -273,41 +294,41 @@ page.check(
 raw = rng.standard_normal((400, 2)) * 1.5
 effective = effective_weights(raw, gamma, cov)
 rays = effective_weights([[1.0, 2.0], [2.0, 0.4], [-0.7, 2.0]], gamma, cov)
-fig, (left, right) = figures.figure(1, 2, height=3.6)
-left.scatter(*raw.T, s=9, color=figures.COLORS["none"], linewidths=0)
-right.scatter(*effective.T, s=9, color=figures.COLORS["batch"], linewidths=0)
+picture = Picture(1, 2, height=3.6)
+left, right = picture
+left.dots(*raw.T, color="none", markersize=2.7, markeredgewidth=0, words=False)
+right.dots(*effective.T, color="batch", markersize=2.7, markeredgewidth=0, words=False)
 for direction, color in zip(rays, ("l2", "signal", "theory")):
-    along = (
-        np.linspace(0.3, 1, 5)[:, None]
-        * direction
-        / np.abs(direction).max()
-        * 4.2
-    )
-    left.plot(
-        *along.T, "o-", color=figures.COLORS[color], markersize=5, linewidth=1
-    )
-    right.plot(*direction, "o", color=figures.COLORS[color], markersize=9)
+    along = np.linspace(0.3, 1, 5)[:, None] * direction / np.abs(direction).max() * 4.2
+    left.line(*along.T, color=color, marker="o", markersize=5, linewidth=1, words=False)
+    right.dots(*direction, color=color, markersize=9, words=False)
 left.set(title="raw weights w", xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
 reach = 1.15 * np.abs(effective).max()
-right.set(
-    title="effective weights v",
-    xlim=(-reach, reach),
-    ylim=(-reach, reach),
-    aspect="equal",
+limits = (-reach, reach)
+right.set(title="effective weights v", xlim=limits, ylim=limits, aspect="equal")
+left.note("a shapeless cloud of 400 raw weights and three rays with five points each")
+right.note(
+    "the effective weights of the whole cloud lie on one ellipse, and the five points of each ray "
+    "fall on a single point of it"
 )
-figures.show(
-    fig,
-    alt="Left, a shapeless cloud of 400 raw weights and three rays with five points each. Right, the effective "
-    "weights of the cloud all lie on one ellipse, and the five points of each ray fall on a single point of it.",
-    caption="Left: raw weights, a shapeless cloud and three rays. Right: their effective weights. Each ray becomes a "
-    "point, and the cloud becomes an ellipse.",
-    source=f"generated Gaussian inputs, seed {seed}; no training",
+picture.show(
+    says="Left: raw weights, a shapeless cloud and three rays. Right: their effective weights. "
+    "Each ray becomes a point, and the cloud becomes an ellipse.",
+    source=source,
+    name="cloud-and-ellipse",
 )
 
 # %% [markdown]
 # A curve has appeared that nobody put there. Nothing was trained, and the weights were random.
-# The ellipse is BN's doing, and its shape is the data's. {doc}`The next chapter <constraint>` says which
+# The ellipse is BN's doing, and its shape is the data's. {doc}`constraint` says which
 # ellipse it is and what it means to train on it.
+#
+# ## What it means for your network
+#
+# - The norm of the weights in front of a BN layer says nothing about how large the function is. Look at $v$ instead.
+# - A bias in front of BN is dead weight: `bias=False` computes the same.
+# - A batch in training mode and the same rows in evaluation mode give different outputs, the more so the smaller the
+#   batch. Fold only for evaluation.
 #
 # ## What we learned
 #
@@ -323,3 +344,25 @@ figures.show(
 # - Most theorems take one unit and fix everything else. {doc}`Depth <depth>` shows that nothing is lost by that.
 # - The first chapters treat `BatchNorm1d` after `Linear`. The algebra of a convolution is the same with patches as
 #   inputs: {doc}`depth <depth>` checks it, and {doc}`layers <layers>` measures it.
+#
+# ## Exercises
+#
+# **1. Derive.** How much of the prescribed spread does $\varepsilon$ take away? Find the standard deviation of BN's
+# output, and the $\varepsilon$ at which one per cent is missing.
+#
+# :::{dropdown} Solution
+# The output is $\gamma(z - \bar z)/s + \beta$, and $z$ has variance $q$. So its standard deviation is
+# $\lvert\gamma\rvert\sqrt{q/(q + \varepsilon)}$. One per cent is missing if $q/(q + \varepsilon) = 0.99^2$, that is,
+# $\varepsilon = (0.99^{-2} - 1)\,q \approx 0.02\,q$. With PyTorch's $\varepsilon = 10^{-5}$ this happens to units
+# whose pre-activation has a standard deviation of about 0.02.
+# :::
+#
+# **2. Run.** Set `batch_size = 2`. Before you run: which two numbers does the unit put out, and what do they know of
+# the inputs?
+#
+# :::{dropdown} Solution
+# Two numbers lie equally far from their mean, one on either side, and that distance is their (biased) standard
+# deviation. So BN puts out $\beta + \gamma$ and $\beta - \gamma$, here 1 and $-3$, up to $\varepsilon$. All that is
+# left of the inputs is which of the two pre-activations is larger. The sentence under the five lines says the same:
+# after BN the mean is $-1$ and the standard deviation 2.
+# :::

@@ -13,19 +13,21 @@
 # %% [markdown]
 # # Batch normalization is a constrained problem
 #
-# {doc}`The last chapter <batch-norm>` ended with an ellipse that nobody had drawn.
+# Builds on {doc}`batch-norm`.
+#
+# {doc}`batch-norm` ended with an ellipse that nobody had drawn.
 # Here is what it means: training a unit with batch normalization (BN) is training the same unit without it,
 # under one equality constraint. The constraint fixes the variance of the unit's output.
+#
 # Nothing is approximated. Every raw weight vector is a point of the constraint set, every point is reached,
 # and good raw weights are good constrained weights.
-# You will see the constraint, prove it, and watch PyTorch's own layers obey it.
 
 # %% tags=["parameters"]
 seed = 1  # of the generated data
 rows = 200  # of data
 gamma = 1.0  # BN's scale: the standard deviation of the output
 
-# %%
+# %% tags=["hide-input"]
 from fractions import Fraction
 from itertools import pairwise
 from math import isqrt
@@ -33,11 +35,16 @@ from math import isqrt
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from companion import figures, page, statistics
+from bnlib import models, training
 from bnlib.theory import Moments, effective_weights, least_squares
+from companion.figures import COLORS, INK, Picture
+from companion.page import check, finding, sentence
+from companion.records import CLOSED_FORM, Source
+
+rng = np.random.default_rng(seed)
+source = Source(title="generated data", train_size=rows, seeds=[seed])
 
 # %% [markdown]
 # ## In plain words
@@ -51,17 +58,15 @@ from bnlib.theory import Moments, effective_weights, least_squares
 # A small problem to look at: two correlated inputs and a target that depends on both.
 
 # %%
-rng = np.random.default_rng(seed)
 x = rng.standard_normal((rows, 2)) @ [[1.3, 0.5], [0.0, 0.6]]
 t = x @ [0.7, 1.2] + 0.5 * rng.standard_normal(rows)
 
 moments = Moments.from_data(x, t)  # mu, Sigma, c, sigma_t^2
 cov = moments.cov
-s, U = moments.spectrum
 free = np.linalg.solve(cov, moments.cross)  # least squares, no BN
 fit = least_squares(moments, gamma)  # least squares with BN
 free_std = np.sqrt(free @ cov @ free)
-print(f"std of the output: with BN {gamma:g}, without {free_std:.3f}")
+sentence(f"Standard deviation of the output: with BN {gamma:g}, without {free_std:.3f}.")
 
 # %% [markdown]
 # Two ways to see the same problem. On the left the loss of the BN unit, as a function of its raw weights:
@@ -69,6 +74,7 @@ print(f"std of the output: with BN {gamma:g}, without {free_std:.3f}")
 # as a function of the effective weights: a bowl. BN may only walk on the ellipse.
 
 # %% tags=["hide-input"]
+s, U = moments.spectrum
 inverse_root = U / np.sqrt(s) @ U.T  # Sigma^(-1/2)
 
 
@@ -76,80 +82,51 @@ def on_ellipse(angle):
     return gamma * inverse_root @ [np.cos(angle), np.sin(angle)]
 
 
-def squared_loss(
-    v,
-):  # the bias is tied, and beta is its best value, the mean of t
-    return (
-        moments.target_var
-        - 2 * v @ moments.cross
-        + np.einsum("...i,ij,...j", v, cov, v)
-    ) / 2
+def squared_loss(v):
+    """The bias is tied, and beta is its best value, the mean of t."""
+    quadratic = np.einsum("...i,ij,...j", v, cov, v)
+    return (moments.target_var - 2 * v @ moments.cross + quadratic) / 2
 
 
 angles = np.linspace(0, 2 * np.pi, 400)
 ellipse = np.transpose(on_ellipse(angles))
 reach = 1.25 * max(np.abs(ellipse).max(), np.abs(free).max())
-grid = np.linspace(
-    -reach, reach, 240
-)  # an even number, so that w = 0 is not among them
+grid = np.linspace(-reach, reach, 240)  # an even number: w = 0 is not among them
 points = np.stack(np.meshgrid(grid, grid), axis=-1)
 losses = squared_loss(points)
-as_raw = squared_loss(
-    effective_weights(points.reshape(-1, 2), gamma, cov)
-).reshape(losses.shape)
+as_raw = squared_loss(effective_weights(points.reshape(-1, 2), gamma, cov)).reshape(losses.shape)
 
-fig, (fan, bowl) = figures.figure(1, 2, height=3.7)
-fan.contour(
-    grid,
-    grid,
-    as_raw,
-    levels=9,
-    colors=figures.COLORS["none"],
-    linewidths=0.8,
-)
-fan.plot(*np.outer(fit.weights, [0.04, 4]), color=figures.COLORS["batch"])
-fan.plot(0, 0, "o", color=figures.INK, markersize=4)
-bowl.contour(
-    grid,
-    grid,
-    losses,
-    levels=np.quantile(losses, np.linspace(0.02, 1, 12) ** 1.5),
-    colors=figures.COLORS["none"],
-    linewidths=0.8,
-)
-bowl.plot(*ellipse.T, color=figures.COLORS["batch"])
-bowl.plot(
-    *np.outer(fit.weights, [0, 4]),
-    ":",
-    color=figures.COLORS["batch"],
-    linewidth=1.2,
-)
-bowl.plot(*fit.weights, "o", color=figures.COLORS["batch"], markersize=9)
-bowl.plot(*free, "s", color=figures.COLORS["l2"], markersize=8)
-bowl.annotate(
-    "without BN", free, xytext=(7, -4), textcoords="offset points", va="top"
-)
-bowl.annotate(
-    "with BN",
-    fit.weights,
-    xytext=(-9, 5),
-    textcoords="offset points",
-    ha="right",
-)
+picture = Picture(1, 2, height=3.7)
+fan, bowl = picture
+thin = {"colors": COLORS["none"], "linewidths": 0.8}
+fan.ax.contour(grid, grid, as_raw, levels=9, **thin)
+fan.line(*np.outer(fit.weights, [0.04, 4]), color="batch", words=False)
+fan.dots(0, 0, color=INK, markersize=4, words=False)
+levels = np.quantile(losses, np.linspace(0.02, 1, 12) ** 1.5)
+bowl.ax.contour(grid, grid, losses, levels=levels, **thin)
+bowl.line(*ellipse.T, color="batch", words=False)
+bowl.line(*np.outer(fit.weights, [0, 4]), color="batch", style=":", linewidth=1.2, words=False)
+bowl.dots(*fit.weights, color="batch", markersize=9, words=False)
+bowl.dots(*free, color="l2", marker="s", markersize=8, words=False)
+near = {"textcoords": "offset points"}
+bowl.ax.annotate("without BN", free, xytext=(7, -4), va="top", **near)
+bowl.ax.annotate("with BN", fit.weights, xytext=(-9, 5), ha="right", **near)
 fan.set(title="J(w): raw weights", xlabel="w₁", ylabel="w₂")
 bowl.set(title="L(v): effective weights", xlabel="v₁", ylabel="v₂")
-for ax in (fan, bowl):
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-figures.show(
-    fig,
-    alt="Left: contour lines of the BN loss over raw weights are rays from the origin; the valley is one whole ray. "
-    f"Right: elliptic contours of the loss without BN, the ellipse v'Σv = {gamma**2:g}, and the BN minimizer on it, "
-    f"at {fit.weights[0]:.2f}, {fit.weights[1]:.2f}; the minimizer without BN lies outside, at {free[0]:.2f}, "
-    f"{free[1]:.2f}.",
-    caption="Left: with BN the loss is constant on rays; the whole blue ray is optimal. Right: the same loss over "
-    "effective weights. BN stays on the blue ellipse and takes its best point; the whole ray of raw weights "
-    "(dotted) is that point.",
-    source=f"least squares on generated data, {rows} rows, seed {seed}",
+for panel in picture:
+    panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+fan.note("contour lines of the loss are rays from the origin, and the valley is one whole ray")
+bowl.note(
+    f"elliptic contours of the loss without BN and the ellipse v'Σv = {gamma**2:g}, with the "
+    f"minimizer with BN on it, at ({fit.weights[0]:.2f}, {fit.weights[1]:.2f}), and the minimizer "
+    f"without BN at ({free[0]:.2f}, {free[1]:.2f})"
+)
+picture.show(
+    says="Left: with BN the loss is constant on rays; the whole blue ray is optimal. Right: the "
+    "same loss over effective weights. BN stays on the blue ellipse and takes its best point; the "
+    "whole ray of raw weights (dotted) is that point.",
+    source=source,
+    name="fan-and-bowl",
 )
 
 # %% [markdown]
@@ -257,32 +234,47 @@ figures.show(
 w = rng.standard_normal((1000, 2))
 q = np.einsum("ni,ij,nj->n", w, cov, w)
 v = gamma * w / np.sqrt(q)[:, None]
-page.check(
+on_it = check(
     "constraint",
     "v'Sigma v of a thousand random raw weights against gamma squared",
     measured=np.einsum("ni,ij,nj->n", v, cov, v),
     predicted=np.full(1000, gamma**2),
     tolerance=1e-13,
+    source=source,
 )
 
-# %%
+# %% tags=["hide-input"]
 lengths = np.linalg.norm(v, axis=1)
-print(f"|v| of random weights: {lengths.min():.4f} to {lengths.max():.4f}")
-page.check(
+ends = np.sort(abs(gamma) / np.sqrt(s))
+box = check(
     "constraint",
-    "length of v for w along each eigenvector of Sigma against the ends of "
-    "the box, gamma over root s_i",
+    "length of v for w along each eigenvector of Sigma against the ends of the box, gamma over "
+    "root s_i",
     measured=np.linalg.norm(effective_weights(U.T, gamma, cov), axis=1),
     predicted=abs(gamma) / np.sqrt(s),
     tolerance=1e-13,
+    source=source,
+)
+finding(
+    "Whatever the raw weights, the effective weights lie on the ellipsoid v'Σv = γ²: a thousand "
+    "random ones do, to within {difference:.0e}.",
+    on_it,
+)
+finding(
+    "The data decide how long the effective weights are: here between {short:.3f} and {long:.3f}, "
+    "and random raw weights have {shortest:.3f} to {longest:.3f}.",
+    box,
+    short=ends[0],
+    long=ends[-1],
+    shortest=lengths.min(),
+    longest=lengths.max(),
 )
 
 # %% [markdown]
 # In exact arithmetic there is nothing to round. Choose $\Sigma$ and $w$ so that the roots are rational.
 
-# %%
 
-
+# %% tags=["hide-input"]
 def root(number):
     """The square root of a fraction that has a rational one."""
     found = Fraction(isqrt(number.numerator), isqrt(number.denominator))
@@ -290,22 +282,18 @@ def root(number):
     return found
 
 
-def variance(v, Sigma):
-    return sum(v[i] * Sigma[i][j] * v[j] for i in range(2) for j in range(2))
-
-
 def fold(w, gamma, Sigma, eps):
-    s = root(variance(w, Sigma) + eps)
-    return [gamma * w_i / s for w_i in w]
+    return gamma * w / root(w @ Sigma @ w + eps)
 
 
-Sigma = [[Fraction(4), Fraction(2)], [Fraction(2), Fraction(2)]]
-w_exact = [Fraction(-1, 2), Fraction(4)]  # w'Sigma w = 25
+Sigma = np.array([[Fraction(4), Fraction(2)], [Fraction(2), Fraction(2)]])
+w_exact = np.array([Fraction(-1, 2), Fraction(4)])  # w'Sigma w = 25
 scale = Fraction(7, 3)
-page.check(
+v_exact = fold(w_exact, scale, Sigma, eps=0)
+check(
     "constraint",
     "v'Sigma v against gamma squared in exact arithmetic, eps = 0",
-    measured=variance(fold(w_exact, scale, Sigma, eps=0), Sigma),
+    measured=v_exact @ Sigma @ v_exact,
     predicted=scale**2,
     kind="exact",
 )
@@ -316,26 +304,24 @@ page.check(
 # First the constraint itself: the variance of what `Linear` and `BatchNorm1d` put out.
 
 
+# %% tags=["hide-input"]
+def bn_unit(weights, eps=1e-30, gamma=gamma, beta=0.0):
+    """`Linear` and `BatchNorm1d` with these raw weights, gamma and beta fixed."""
+    unit = models.unit(len(weights), gamma, beta, eps=eps)
+    unit[0].weight.data = torch.as_tensor(weights)[None, :].double()
+    return unit
+
+
 # %%
-def bn_unit(weights, eps=1e-30, scale=gamma, shift=0.0):
-    linear = nn.Linear(len(weights), 1, bias=False).double()
-    linear.weight.data = torch.as_tensor(weights)[None, :].double()
-    batch_norm = nn.BatchNorm1d(1, eps=eps).double()
-    nn.init.constant_(batch_norm.weight, scale)
-    nn.init.constant_(batch_norm.bias, shift)
-    return nn.Sequential(linear, batch_norm)
-
-
 inputs = torch.from_numpy(x)
 outputs = [bn_unit(each)(inputs).detach() for each in w[:100]]
-variances = [output.var(unbiased=False) for output in outputs]
-page.check(
+check(
     "constraint",
-    "output variance of Linear and BatchNorm1d at a hundred random weights "
-    "against gamma squared",
-    measured=np.array(variances),
+    "output variance of Linear and BatchNorm1d at a hundred random weights against gamma squared",
+    measured=np.array([output.var(unbiased=False) for output in outputs]),
     predicted=np.full(100, gamma**2),
     tolerance=1e-13,
+    source=source,
 )
 
 # %% [markdown]
@@ -345,26 +331,8 @@ page.check(
 
 # %%
 labels = torch.from_numpy((t > 0).astype(float))[:, None]
-
-
-def train(unit):
-    weights = [unit[0].weight]  # gamma and beta stay as they are
-    optimizer = torch.optim.LBFGS(
-        weights,
-        max_iter=500,
-        tolerance_grad=1e-14,
-        tolerance_change=0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure():
-        optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(unit(inputs), labels)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return closure().item()
+unit = bn_unit([0.3, -0.8])
+training.settle([unit[0].weight], lambda: binary_cross_entropy_with_logits(unit(inputs), labels))
 
 
 def logistic_loss(v):  # the folded unit, beta = 0
@@ -372,9 +340,7 @@ def logistic_loss(v):  # the folded unit, beta = 0
     return np.mean(np.logaddexp(0, outputs) - labels[:, 0].numpy() * outputs)
 
 
-unit = bn_unit([0.3, -0.8])
-found = train(unit)
-starts = np.linspace(0, 2 * np.pi, 9)
+# %% tags=["hide-input"]
 walks = [
     minimize_scalar(
         lambda angle: logistic_loss(on_ellipse(angle)),
@@ -382,27 +348,31 @@ walks = [
         method="bounded",
         options={"xatol": 1e-12},
     )
-    for pair in pairwise(starts)
+    for pair in pairwise(np.linspace(0, 2 * np.pi, 9))
 ]
 best = min(walks, key=lambda walk: walk.fun)
-page.check(
+same_minimum = check(
     "constraint",
-    "logistic loss: minimum over raw weights with BatchNorm1d against "
-    "minimum over the ellipse without it",
-    measured=found,
+    "logistic loss: minimum over raw weights with BatchNorm1d against minimum over the ellipse "
+    "without it",
+    measured=binary_cross_entropy_with_logits(unit(inputs), labels).item(),
     predicted=best.fun,
     tolerance=1e-12,
+    source=source,
 )
-
-# %%
-trained = unit[0].weight.detach().numpy()[0]
-page.check(
+check(
     "constraint",
-    "logistic loss: effective weights trained through BatchNorm1d against "
-    "the best point of the ellipse",
-    measured=effective_weights(trained, gamma, cov),
+    "logistic loss: effective weights trained through BatchNorm1d against the best point of the "
+    "ellipse",
+    measured=effective_weights(unit[0].weight.detach().numpy()[0], gamma, cov),
     predicted=on_ellipse(best.x),
     tolerance=1e-6,  # the line search resolves angles to half the digits
+    source=source,
+)
+finding(
+    "Training raw weights through BN is training without it on the ellipse: for logistic "
+    "regression both find the loss {measured:.6f}.",
+    same_minimum,
 )
 
 # %% [markdown]
@@ -412,42 +382,36 @@ page.check(
 # Short raw weights now give short effective weights; long ones come close to the ellipse and never reach it.
 
 # %% tags=["hide-input"]
-fig, axes = figures.figure(1, 3, height=2.9, sharey=True)
 raw = rng.standard_normal((600, 2))
-for ax, eps in zip(axes, (0.0, 0.1, 1.0)):
-    ax.scatter(
-        *effective_weights(raw, gamma, cov, eps).T,
-        s=7,
-        color=figures.COLORS["batch"],
-        alpha=0.6,
-        linewidths=0,
-    )
-    ax.plot(*ellipse.T, color=figures.INK, linewidth=0.8)
-    ax.set(title=f"ε = {eps:g}", aspect="equal", xlabel="v₁")
-axes[0].set_ylabel("v₂")
-figures.show(
-    fig,
-    alt="Three panels with effective weights of the same 600 random raw weights. With ε = 0 all lie on the ellipse; "
-    "with ε = 0.1 most lie close inside it; with ε = 1 they fill its inside.",
-    caption="The same 600 raw weights under three values of ε. The ellipse is reached only with ε = 0; otherwise the "
-    "inside is filled, and only infinitely long weights would reach the edge.",
-    source=f"generated data, {rows} rows, seed {seed}; no training",
+picture = Picture(1, 3, height=2.9, sharey=True)
+for panel, eps in zip(picture, (0.0, 0.1, 1.0)):
+    inside = effective_weights(raw, gamma, cov, eps)
+    share = np.einsum("ni,ij,nj->n", inside, cov, inside) / gamma**2
+    dots = {"markersize": 2.6, "alpha": 0.6, "markeredgewidth": 0}
+    panel.dots(*inside.T, color="batch", words=False, **dots)
+    panel.line(*ellipse.T, color=INK, linewidth=0.8, words=False)
+    panel.note(f"600 effective weights, v'Σv between {share.min():.2f} and {share.max():.2f} of γ²")
+    panel.set(title=f"ε = {eps:g}", aspect="equal", xlabel="v₁")
+picture[0].set(ylabel="v₂")
+picture.show(
+    says="The same 600 raw weights under three values of ε. The ellipse is reached only with ε = "
+    "0; otherwise the inside is filled, and only infinitely long weights would reach the edge.",
+    source=source,
+    name="epsilon-fills-the-ellipse",
 )
 
 # %% [markdown]
 # Exactly: the folded point lies inside, and the proof's inverse leads back to the very same raw weights.
 
-# %%
+# %% tags=["hide-input"]
 eps_exact = Fraction(144)  # 25 + 144 = 13 squared
 inside = fold(w_exact, scale, Sigma, eps_exact)
-slack = scale**2 - variance(inside, Sigma)
-s_exact = root(eps_exact * scale**2 / slack)
-page.check(
+s_exact = root(eps_exact * scale**2 / (scale**2 - inside @ Sigma @ inside))
+check(
     "stationarity",
-    "eps > 0: raw weights recovered from their effective weights in exact "
-    "arithmetic",
-    measured=[s_exact / scale * v_i for v_i in inside],
-    predicted=w_exact,
+    "eps > 0: raw weights recovered from their effective weights in exact arithmetic",
+    measured=list(s_exact / scale * inside),
+    predicted=list(w_exact),
     kind="exact",
 )
 
@@ -457,25 +421,36 @@ page.check(
 # If a convex loss has no minimizer inside, BN has none either: the raw weights must grow for ever. The loss comes
 # closer and closer to what the ellipse allows and does not reach it.
 
-# %%
-for length in (1, 10, 100, 1000):
-    v = effective_weights(length * fit.weights, gamma, cov, eps=0.1)
-    excess = squared_loss(v) - fit.loss  # fit.loss: the ellipse's best
-    print(f"raw weights times {length:4d}: loss too high by {excess:.1e}")
+# %% tags=["hide-input"]
+stretched = (1, 10, 100, 1000)
+excesses = [
+    squared_loss(effective_weights(factor * fit.weights, gamma, cov, eps=0.1)) - fit.loss
+    for factor in stretched
+]
+sentence(
+    "With eps = 0.1 and raw weights times "
+    + ", ".join(map(str, stretched))
+    + " the loss exceeds the best of the ellipse by "
+    + ", ".join(f"{excess:.1e}" for excess in excesses)
+    + "."
+)
 
-# %%
 wide = 2 * free_std  # of gamma: now the free minimizer is inside
-slack = wide**2 - free_std**2
-w_wide = np.sqrt(0.1 / slack) * free  # the proof's inverse, eps = 0.1
-unit = bn_unit(w_wide, eps=0.1, scale=wide, shift=t.mean())
-residual = torch.from_numpy(t)[:, None] - unit(inputs)
-page.check(
+w_wide = np.sqrt(0.1 / (wide**2 - free_std**2)) * free  # the proof's inverse, eps = 0.1
+unit = bn_unit(w_wide, eps=0.1, gamma=wide, beta=t.mean())
+not_felt = check(
     "stationarity",
-    "eps > 0 and gamma large: loss of Linear and BatchNorm1d against the "
-    "least squares loss without BN",
-    measured=(residual.square().mean() / 2).item(),
+    "eps > 0 and gamma large: loss of Linear and BatchNorm1d against the least squares loss "
+    "without BN",
+    measured=training.half_squared_error(unit(inputs), torch.from_numpy(t)).item(),
     predicted=(moments.target_var - moments.cross @ free) / 2,
     tolerance=1e-13,
+    source=source,
+)
+finding(
+    "With ε > 0 the ellipse becomes its inside: if γ is large enough the constraint is not felt, "
+    "and the unit with BN reaches the loss without it, {measured:.4f}.",
+    not_felt,
 )
 
 # %% [markdown]
@@ -486,69 +461,49 @@ page.check(
 # subtracted with the mean. MNIST's border pixels are such inputs.
 
 # %% tags=["hide-input"]
-fig, ax = figures.figure(height=2.6)
-circle = np.stack([np.cos(angles), np.sin(angles)])
+picture = Picture(height=2.6)
+panel = picture[0]
+near = {"textcoords": "offset points"}
 for std, width in ((1.0, 1.2), (0.4, 1.6), (0.15, 2.0)):
-    ax.plot(
-        circle[0] / std,
-        circle[1],
-        color=figures.COLORS["batch"],
-        linewidth=width,
-    )
-    ax.annotate(
-        f"std {std:g}",
-        (1 / std, 0),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-    )
+    panel.line(np.cos(angles) / std, np.sin(angles), color="batch", linewidth=width, words=False)
+    panel.ax.annotate(f"std {std:g}", (1 / std, 0), xytext=(4, 0), va="center", **near)
+    panel.note(f"for a first input of standard deviation {std:g} its weight may be {1 / std:.3g}")
 for side in (-1, 1):
-    ax.axhline(
-        side, color=figures.COLORS["theory"], linestyle="--", linewidth=1.5
-    )
-ax.annotate(
-    "std 0: a strip",
-    (7.6, 1),
-    xytext=(0, -5),
-    textcoords="offset points",
-    va="top",
-    ha="right",
-)
-ax.set(
+    panel.level(side)
+panel.ax.annotate("std 0: a strip", (7.6, 1), xytext=(0, -5), va="top", ha="right", **near)
+panel.note("for standard deviation 0 the ellipse has become the strip between two parallel lines")
+panel.set(
     xlim=(-7.8, 7.8),
     ylim=(-1.35, 1.35),
     xlabel="v₁ / |γ|, weight of the input that hardly varies",
     ylabel="v₂ / |γ|, other weight",
 )
-figures.show(
-    fig,
-    alt="Ellipses for a first input of standard deviation 1, 0.4 and 0.15, longer and longer along the first weight; "
-    "for standard deviation 0 two parallel lines.",
-    caption="The less an input varies, the longer its weight may become. A constant input is not limited at all.",
-    source="closed form, no data",
+picture.show(
+    says="The less an input varies, the longer its weight may become. A constant input is not "
+    "limited at all.",
+    source=CLOSED_FORM,
+    name="ellipse-becomes-a-strip",
 )
-
-# %%
-border = np.column_stack([x, np.full(rows, 0.5)])  # a constant third input
-tall = torch.from_numpy(border)
-page.check(
+tall = torch.from_numpy(np.column_stack([x, np.full(rows, 0.5)]))  # a constant third input
+check(
     "constraint",
-    "output of Linear and BatchNorm1d with weight 100 on a constant input "
-    "against weight 0",
+    "output of Linear and BatchNorm1d with weight 100 on a constant input against weight 0",
     measured=bn_unit([0.3, -0.8, 100.0])(tall).detach().numpy(),
     predicted=bn_unit([0.3, -0.8, 0.0])(tall).detach().numpy(),
     tolerance=1e-12,
+    source=source,
 )
 
 # %% [markdown]
-# ## What it means for a network
+# ## What it means for your network
 #
-# A unit with BN is a plain linear unit that may move on its own ellipsoid only.
-# With $\gamma$ fixed the price is one degree of freedom a unit. A learned $\gamma$ gives it back: then all effective
-# weights can be reached again, and the constraint has become a matter of how one gets there.
-# The ellipsoid depends on the data through $\Sigma$ alone. Weight decay draws a ball that knows nothing of the data;
-# BN draws its set in the shape of the data. Constraints have multipliers, and a multiplier of a quadratic
-# constraint is a regularization rate. {doc}`The next chapter <rate>` computes it.
+# - A unit with BN is a plain linear unit that may move on its own ellipsoid only.
+#   With $\gamma$ fixed the price is one degree of freedom a unit. A learned $\gamma$ gives it back: then all effective
+#   weights can be reached again, and the constraint has become a matter of how one gets there.
+# - The ellipsoid depends on the data through $\Sigma$ alone. Weight decay draws a ball that knows nothing of the data;
+#   BN draws its set in the shape of the data.
+# - Constraints have multipliers, and a multiplier of a quadratic
+#   constraint is a regularization rate: {doc}`rate` computes it.
 #
 # ## What we learned
 #
@@ -562,9 +517,31 @@ page.check(
 # ## Where it stops
 #
 # - The constraint holds for the data that $\Sigma$ was taken from. In evaluation the running statistics stand in for
-#   it, and
-#   on new data $v'\Sigma v$ is only near $\gamma^2$.
+#   it, and on new data $v'\Sigma v$ is only near $\gamma^2$.
 # - Mini-batches have a different ellipsoid at every step. The theorem holds for each; what the average does is the
 #   subject of {doc}`mini-batches <minibatch>`.
 # - Minimizers correspond; paths do not. Gradient descent on $w$ and on $v$ take different ways, and
-#   {doc}`the next chapter <rate>` says which.
+#   {doc}`rate` says which.
+#
+# ## Exercises
+#
+# **1. Derive.** The inputs are changed to $y = Ax + h$ with an invertible $A$. What is the new ellipsoid, and which of
+# its points computes what $v$ computed before?
+#
+# :::{dropdown} Solution
+# The covariance of $y$ is $A\Sigma A'$; the shift $h$ drops out. So the new ellipsoid is
+# $\{\tilde v : \tilde v'A\Sigma A'\tilde v = \gamma^2\}$. Put $\tilde v = (A')^{-1}v$. Then
+# $\tilde v'(y - \mu_y) = v'A^{-1}A(x - \mu) = v'(x - \mu)$ on every row, and
+# $\tilde v'A\Sigma A'\tilde v = v'\Sigma v$. So $v \mapsto (A')^{-1}v$ maps the old ellipsoid onto the new one and keeps every output. {doc}`invariance` draws the
+# conclusions.
+# :::
+#
+# **2. Run.** Set `gamma = 2.0`, more than the standard deviation of the free output. Where does the minimizer with BN
+# lie now? And why are the four numbers in the sentence on $\varepsilon$ negative?
+#
+# :::{dropdown} Solution
+# On the same ray from the origin, but beyond the free minimizer: the ellipse is larger now and has the free minimizer
+# in its inside. BN's weights are $2/1.433$ times the free ones, so BN inflates. With $\varepsilon = 0.1$ the raw weights
+# on this ray give effective weights a little inside the ellipse. That is nearer to the free minimizer, so the loss is
+# below the best of the ellipse. Shorter raw weights would reach the free minimizer itself.
+# :::
