@@ -111,7 +111,8 @@ def _claim(options):
     for test in claim.tests:
         print(f"test       {test}")
     if options.run:
-        return subprocess.run([sys.executable, "-m", "pytest", "-o", "addopts=-ra", *claim.tests], cwd=ROOT).returncode
+        command = [sys.executable, "-m", "pytest", "-o", "addopts=-ra", *claim.tests]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
     return None
 
 

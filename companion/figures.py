@@ -96,10 +96,14 @@ class Picture:
             The anchor for links to the figure, unique in the book.
         """
         drawn = {mark for panel in self.panels for mark in panel.marks}
-        reading = f" {' and '.join(sorted(drawn)).capitalize()}: 95 % intervals of the mean over seeds." if drawn else ""
+        reading = (
+            f" {' and '.join(sorted(drawn)).capitalize()}: 95 % intervals of the mean over seeds." if drawn else ""
+        )
         alt = self.words()
         if len(alt) < 40:
-            raise ValueError(f"the words for figure {name!r} are {alt!r}: too few; use note() for what helpers did not draw")
+            raise ValueError(
+                f"the words for figure {name!r} are {alt!r}: too few; use note() for what helpers did not draw"
+            )
         record = Figure(anchor=name, caption=says + reading, alt=alt, source=str(source))
         page.emit(
             f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{_svg(self.figure, alt)}</div>'
@@ -179,7 +183,9 @@ class Panel:
         said = [_course(*one) for one in self.series] + self.notes
         if not said:
             return ""
-        title, x, y = (_plain(text) for text in (self.ax.get_title(loc="left"), self.ax.get_xlabel(), self.ax.get_ylabel()))
+        title, x, y = (
+            _plain(text) for text in (self.ax.get_title(loc="left"), self.ax.get_xlabel(), self.ax.get_ylabel())
+        )
         head = " against ".join(part for part in (": ".join(part for part in (title, y) if part), x) if part)
         scales = [name for name, scale in (("x", self.ax.get_xscale()), ("y", self.ax.get_yscale())) if scale == "log"]
         head += f" ({' and '.join(scales)} logarithmic)" if scales else ""
@@ -216,7 +222,9 @@ def _course(label, x, y):
     if (steps <= 0).all():
         return f"{name} falls {ends}"
     low, high = int(y.argmin()), int(y.argmax())
-    inner = [f"{word} {y[i]:.3g} at {at(x[i])}" for word, i in (("lowest", low), ("highest", high)) if 0 < i < len(y) - 1]
+    inner = [
+        f"{word} {y[i]:.3g} at {at(x[i])}" for word, i in (("lowest", low), ("highest", high)) if 0 < i < len(y) - 1
+    ]
     return f"{name} goes {ends}" + (f", {', '.join(inner)}" if inner else "")
 
 

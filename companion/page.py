@@ -36,7 +36,15 @@ def emit(markup, text, record=None):
 
 
 def check(
-    claim, statement, measured, predicted, kind="numeric", relation="equal", tolerance=0.0, role=None, source=CLOSED_FORM
+    claim,
+    statement,
+    measured,
+    predicted,
+    kind="numeric",
+    relation="equal",
+    tolerance=0.0,
+    role=None,
+    source=CLOSED_FORM,
 ):
     """Compare, record, show; raise if a proven claim does not hold.
 
@@ -105,10 +113,6 @@ def finding(pattern, *checks, **numbers):
     **numbers : float
         Further numbers that the chapter computed.
 
-    Returns
-    -------
-    str
-
     Raises
     ------
     ValueError
@@ -120,7 +124,6 @@ def finding(pattern, *checks, **numbers):
     holds | rate: three | measured 3, predicted = 3 | difference 0, tolerance 0
     >>> finding("The rate is {measured:.1f}, off by {difference:.0e}.", one)
     The rate is 3.0, off by 0e+00.
-    'The rate is 3.0, off by 0e+00.'
     """
     if not checks:
         raise ValueError("checks is empty; a finding rests on at least one")
@@ -137,11 +140,10 @@ def finding(pattern, *checks, **numbers):
     except (KeyError, IndexError) as error:
         raise ValueError(f"pattern has the field {error}; the fields are: {', '.join(known)}") from None
     emit(f"<blockquote><p>{html.escape(text)}</p></blockquote>", text, Finding(text, [one.anchor for one in checks]))
-    return text
 
 
 def outcome_of(checks):
-    """"borne out", "not borne out" or "undecided": what checks say together.
+    """What checks say together: "borne out", "not borne out" or "undecided".
 
     Examples
     --------

@@ -64,8 +64,9 @@ class Source:
         named = self.title or (TITLES[self.dataset] if self.dataset else "closed form, no data")
         words = [named + (f" ({self.train_size:,} rows)" if self.train_size else "")]
         for name, value in self.conditions.items():
-            value = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            words.append(f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name} {value}")
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            said = ", ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+            words.append(f"{name.replace('_', ' ')} {said}")
         if self.seeds:
             words.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
         return ", ".join(words)
@@ -127,6 +128,9 @@ class Check:
     conditions: dict
     seeds: list[int]
     anchor: str
+
+    def _ipython_display_(self):
+        """Nothing: `companion.page.check` has shown it, and a cell that ends in it need not echo it."""
 
     def __str__(self):
         parts = [f"{self.claim}: {self.statement}"]
@@ -250,7 +254,7 @@ def claims_schema():
     check["required"] += ["profile", "chapter"]
     properties = dict.fromkeys(("name", "title", "paper", "statement", "chapter", "verdict"), text)
     properties |= {"proof": {"type": ["string", "null"]}, "checks": {"type": "array", "items": check}}
-    properties |= dict.fromkeys(("tests", "figures"), {"type": "array", "items": text})
+    properties |= {name: {"type": "array", "items": text} for name in ("tests", "figures")}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Claims of the companion, from statement to verdict",

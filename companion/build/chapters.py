@@ -41,9 +41,7 @@ class Chapter:
         """The cells that are run, as (what stands behind ``# %%``, text): everything else is prose."""
         pieces = re.split(r"^# %%(.*)$", self.path.read_text(), flags=re.MULTILINE)
         return [
-            (head.strip(), body.strip())
-            for head, body in zip(pieces[1::2], pieces[2::2])
-            if "[markdown]" not in head
+            (head.strip(), body.strip()) for head, body in zip(pieces[1::2], pieces[2::2]) if "[markdown]" not in head
         ]
 
     @cached_property

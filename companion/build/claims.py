@@ -127,8 +127,7 @@ def collect(notebooks, profile):
     IncompleteClaims
     """
     checks = [
-        asdict(record) | {"profile": profile, "chapter": chapter}
-        for chapter, record, _ in recorded(notebooks, "check")
+        asdict(record) | {"profile": profile, "chapter": chapter} for chapter, record, _ in recorded(notebooks, "check")
     ]
     claims = listed()
     strays = sorted({check["claim"] for check in checks} - {claim.name for claim in claims})

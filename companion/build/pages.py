@@ -143,7 +143,11 @@ def _row(check, titles):
         precision = f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
     where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">{html.escape(titles[check["chapter"]])}</a>'
     said = (html.escape(check["statement"]), check["role"], check["kind"], where)
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, precision, check["verdict"])) + "</tr>"
+    return (
+        "<tr>"
+        + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, precision, check["verdict"]))
+        + "</tr>"
+    )
 
 
 def _kinds_of_tests(path):

@@ -92,7 +92,11 @@ def _frame(files):
         else:
             known = re.findall(rb'^(?:\s*")?#{1,2} .*|:label:.*|^\(.*\)=', files[name], flags=re.MULTILINE)
             digest.update(name.encode() + repr(known).encode())
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), ROOT / "requirements.txt", *(ROOT / "bnlib").glob("*.py")]:
+    for path in [
+        *sorted(Path(__file__).parent.glob("*.py")),
+        ROOT / "requirements.txt",
+        *(ROOT / "bnlib").glob("*.py"),
+    ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

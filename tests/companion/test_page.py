@@ -103,28 +103,35 @@ def trend(samples, predicted=1.0):
     return check("regret", f"a trend at {predicted}", samples, predicted, kind="empirical", relation="above")
 
 
+def said(capsys, pattern, *checks, **numbers):
+    """What `finding` prints."""
+    capsys.readouterr()
+    finding(pattern, *checks, **numbers)
+    return capsys.readouterr().out.rstrip("\n")
+
+
 def test_a_finding_takes_its_numbers_from_its_check(shown):
     one = trend(NEAR_TWO)
-    text = finding("It loses {measured:.1f} points [{low:.2f}, {high:.2f}] over {repetitions} seeds.", one)
-    assert text == "It loses 2.0 points [1.75, 2.25] over 3 seeds."
+    finding("It loses {measured:.1f} points [{low:.2f}, {high:.2f}] over {repetitions} seeds.", one)
     record = shown[-1][records.MIME]
-    assert (record["type"], record["text"], record["checks"]) == ("finding", text, [one.anchor])
+    assert (record["type"], record["checks"]) == ("finding", [one.anchor])
+    assert record["text"] == "It loses 2.0 points [1.75, 2.25] over 3 seeds."
 
 
-def test_a_finding_sums_several_checks_up():
+def test_a_finding_sums_several_checks_up(capsys):
     many = [trend(NEAR_TWO), trend([4.0, 4.1, 4.2], 2.0), trend([0.1, 0.2, 0.3], 3.0)]
-    text = finding("{held} of {count}: from {least:.1f} to {most:.1f}, {worst:.2f}, {extra}.", *many, extra=7)
+    text = said(capsys, "{held} of {count}: from {least:.1f} to {most:.1f}, {worst:.2f}, {extra}.", *many, extra=7)
     assert text == "2 of 3: from 0.2 to 4.1, 1.05, 7."
     with pytest.raises(ValueError, match="field 'measured'; the fields are: count"):
         finding("All of them lose {measured}.", *many)
 
 
-def test_a_finding_says_what_came_out():
+def test_a_finding_says_what_came_out(capsys):
     patterns = {"borne out": "Up by {measured:.0f}.", "not borne out": "Down: {measured:.0f}."}
     patterns["undecided"] = "{measured:.0f} decides nothing."
-    assert finding(patterns, trend(NEAR_TWO)) == "Up by 2."
-    assert finding(patterns, trend(NEAR_TWO, 9.0)) == "Down: 2."
-    assert finding(patterns, trend([2.0])) == "2 decides nothing."
+    assert said(capsys, patterns, trend(NEAR_TWO)) == "Up by 2."
+    assert said(capsys, patterns, trend(NEAR_TWO, 9.0)) == "Down: 2."
+    assert said(capsys, patterns, trend([2.0])) == "2 decides nothing."
     assert outcome_of([trend(NEAR_TWO), trend(NEAR_TWO, 9.0)]) == "undecided"
     assert outcome_of([check("rate", "a", 1.0, 1.0), trend(NEAR_TWO)]) == "borne out"
     with pytest.raises(ValueError, match="no sentence for the outcome 'not borne out'; it has: borne out"):
