@@ -1,17 +1,19 @@
-"""Untuned batch normalization against a search over `weight_decay`: a sweep's tables, statements and figure.
+"""Untuned batch normalization against a search over `weight_decay`: what is trained, what is asked, what came out.
 
-The statements are fixed before the networks are trained, and are the same for every data set.
+The statements are fixed before the networks are trained, and are the same for every data set. How the answers are
+shown is in `companion.studies.comparison_page`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bnlib import experiments
-from bnlib.training import Arm
-from companion import figures, statistics
+from bnlib import data, experiments
+from bnlib.training import Arm, Schedule
+from companion import statistics
+from companion.records import Source
 
 DECAYS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # half decades
 BN, BN_FIXED = "BN, untuned", "BN, gamma fixed at 1"
@@ -24,16 +26,29 @@ UNTUNED = {
     LAYER: Arm("layer"),
     NONE: Arm("none"),
 }
-COLORS = {
-    BN: figures.COLORS["batch"],
-    BN_FIXED: "#56B4E9",
-    WEIGHT: "#009E73",
-    LAYER: "#CC79A7",
-    NONE: figures.COLORS["none"],
-    BEST: figures.COLORS["l2"],
-}
-MARKERS = dict(zip(COLORS, "os^vDs"))
 WITHIN = 0.5  # decades: one step of the grid
+CLAIMS = (
+    "rises-with-noise",
+    "right-size",
+    "beats-nothing",
+    "regret",
+    "tracks-search",
+    "moved-decay",
+    "looks-at-data",
+    "hears-signal",
+)
+HEADLINES = ("right-size", "tracks-search", "moved-decay")  # the first row of each: what `answer` is made of
+
+
+def name_of(dataset):
+    """What statements call a data set, however much of it is used.
+
+    Examples
+    --------
+    >>> [name_of(dataset) for dataset in ("mnist-5k", "mnist", "fashion-mnist")]
+    ['MNIST', 'MNIST', 'Fashion-MNIST']
+    """
+    return data.TITLES[dataset].split(",")[0]
 
 
 def arms():
@@ -70,6 +85,9 @@ class Comparison:
     moved : dict of str to ndarray, shape (seeds, levels, levels)
         Keys ``accuracy`` and ``loss``: what is lost at the level of the last axis with the `weight_decay` that was
         best at the level of the axis before, against the best one there.
+    runs : pandas.DataFrame
+        The sweep, a row a trained network.
+    source : companion.records.Source
     """
 
     accuracy: dict
@@ -79,11 +97,22 @@ class Comparison:
     reading_errors: dict
     best_decay: pd.DataFrame
     moved: dict
+    runs: pd.DataFrame
+    source: Source
+
+    @property
+    def data_name(self):
+        """What statements call the data set."""
+        return name_of(self.source.dataset)
 
     @property
     def levels(self):
         """The noise levels, from the lowest."""
         return list(self.best_decay.columns)
+
+    def source_at(self, level):
+        """Where the numbers of one noise level come from."""
+        return replace(self.source, conditions=self.source.conditions | {"noise_std": float(level)})
 
     @property
     def floor(self):
@@ -127,13 +156,44 @@ class Comparison:
         return self.moved[what][:, different].mean(axis=1)
 
 
-def compare(runs):
+def run(dataset, seeds, noise_stds, hidden, epochs, train_size=None):
+    """Train every arm at every noise level with every seed, and compare.
+
+    Parameters
+    ----------
+    dataset : str
+        As for `bnlib.data.load`.
+    seeds : sequence of int
+    noise_stds : sequence of float
+        Noise levels, in the pixels' standard deviations.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    epochs : int
+    train_size : int, optional
+        Training images; default: all.
+
+    Returns
+    -------
+    Comparison
+    """
+    images = data.load(dataset).train.images
+    schedule = Schedule(hidden=tuple(hidden), epochs=epochs)
+    conditions = [experiments.Conditions(dataset, train_size, noise_std=noise_std) for noise_std in noise_stds]
+    runs = experiments.sweep(arms(), conditions, schedule, seeds)
+    network = "-".join(map(str, (images.shape[1], *hidden, 10)))
+    known = {"network": network, "epochs": epochs, "noise_std": list(noise_stds)}
+    return compare(runs, Source(dataset, train_size or len(images), seeds, known))
+
+
+def compare(runs, source):
     """Read the comparison from the table of a sweep over `arms`, noise levels and seeds.
 
     Parameters
     ----------
     runs : pandas.DataFrame
         From `bnlib.experiments.sweep`. A network that diverged counts as one that guesses.
+    source : companion.records.Source
+        Where `runs` come from.
 
     Returns
     -------
@@ -146,6 +206,7 @@ def compare(runs):
     """
     if runs.noise_std.nunique() < 2:
         raise ValueError(f"runs has {runs.noise_std.nunique()} noise level(s); a comparison needs at least 2")
+    given = runs
     runs = runs.assign(test_accuracy=100 * runs.test_accuracy, signal_share=100 * runs.signal_share)
     runs["test_loss"] = runs.test_loss.fillna(np.log(10))
     ways = {name: runs[_is_arm(runs, arm)] for name, arm in UNTUNED.items()}
@@ -172,6 +233,8 @@ def compare(runs):
         reading_errors={name: experiments.by_seed(ways[name], "l2_rate_error") for name in (BN, BN_FIXED)},
         best_decay=best_decay,
         moved=moved,
+        runs=given,
+        source=source,
     )
 
 
@@ -197,28 +260,36 @@ def rank_correlation(first, second):
     return np.array([stats.spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs])
 
 
-def statements(found, data_name):
+def statements(found):
     """What the comparison is asked, as arguments of `companion.page.check`.
 
     Parameters
     ----------
     found : Comparison
-    data_name : str
-        For the text: "MNIST".
 
     Returns
     -------
     list of dict
-        In the order of the claims' names. All are empirical.
+        In the order of `CLAIMS`. All are empirical; the first row of each of `HEADLINES` has the role "headline".
     """
     low, high = found.levels[0], found.levels[-1]
     best = found.on_log_axis(found.best_decay)
-    rows = []
+    rows = {claim: [] for claim in CLAIMS}
 
-    def state(claim, statement, measured, relation, predicted=0.0):
-        statement = f"{statement}, {data_name}"
-        rows.append({"claim": claim, "statement": statement, "measured": np.asarray(measured), "kind": "empirical"})
-        rows[-1] |= {"predicted": predicted, "relation": relation}
+    def state(claim, statement, measured, relation, predicted=0.0, source=found.source):
+        is_headline = claim in HEADLINES and not rows[claim]
+        rows[claim].append(
+            {
+                "claim": claim,
+                "statement": f"{statement}, {found.data_name}",
+                "measured": np.asarray(measured),
+                "predicted": predicted,
+                "kind": "empirical",
+                "relation": relation,
+                "role": "headline" if is_headline else "exploratory",
+                "source": source,
+            }
+        )
 
     for name, rate in found.rates.items():
         rate = found.on_log_axis(rate)
@@ -243,12 +314,12 @@ def statements(found, data_name):
             "above",
         )
     for level in found.levels:
-        gain = found.accuracy[BN][level] - found.accuracy[NONE][level]
         state(
             "beats-nothing",
             f"{BN}: test accuracy in points above that of no normalization and no decay, noise_std {level:g}",
-            gain,
+            found.accuracy[BN][level] - found.accuracy[NONE][level],
             "above",
+            source=found.source_at(level),
         )
     state(
         "regret",
@@ -276,28 +347,29 @@ def statements(found, data_name):
         f"{BN}: share of signal in points above that of no normalization and no decay, noise_std {high:g}",
         found.signal_share[BN][high] - found.signal_share[NONE][high],
         "above",
+        source=found.source_at(high),
     )
-    return sorted(rows, key=lambda row: row["claim"])
+    return [row for claim in CLAIMS for row in rows[claim]]
 
 
-def answer(rows, data_name):
+def answer(found):
     """One sentence: does the rate that batch normalization sets track the best one that a search finds?
 
     Parameters
     ----------
-    rows : list of dict
-        From `statements`; the first row of right-size, tracks-search and moved-decay speaks.
-    data_name : str
+    found : Comparison
 
     Returns
     -------
     str
-        Made of verdicts alone.
+        Made of verdicts alone, those of the headlines.
     """
-    verdicts = {}
-    for row in rows:
-        asked = {name: row[name] for name in ("measured", "predicted", "kind", "relation")}
-        verdicts.setdefault(row["claim"], statistics.compare(**asked).verdict)
+    asked = ("measured", "predicted", "kind", "relation")
+    verdicts = {
+        row["claim"]: statistics.compare(**{name: row[name] for name in asked}).verdict
+        for row in statements(found)
+        if row["role"] == "headline"
+    }
     direction = {
         "borne out": "moves with the best rate that a search finds",
         "not borne out": "moves against the best rate that a search finds",
@@ -314,102 +386,10 @@ def answer(rows, data_name):
         "undecided": "cannot be told, with these seeds, from",
     }
     return (
-        f"On {data_name}, as noise grows, the rate that BN sets by itself {direction[verdicts['tracks-search']]}; "
+        f"On {found.data_name}, as noise grows, the rate that BN sets by itself {direction[verdicts['tracks-search']]}; "
         f"it {size[verdicts['right-size']]}; and leaving BN untuned {use[verdicts['moved-decay']]} "
         "using a weight_decay that was tuned at another noise level."
     )
-
-
-def table(found, of, form="{:.2f}"):
-    """Means with 95 % intervals as text: a row each way of regularizing, a column a noise level.
-
-    Parameters
-    ----------
-    found : Comparison
-    of : dict of str to pandas.DataFrame
-        As in `Comparison`.
-    form : str
-        Format of each number.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    return pd.DataFrame(
-        {
-            f"noise {level:g}": [statistics.as_text(samples[level], form) for samples in of.values()]
-            for level in found.levels
-        },
-        index=list(of),
-    )
-
-
-def rates_table(found):
-    """Rates as text: what batch normalization sets, and what the search finds.
-
-    Parameters
-    ----------
-    found : Comparison
-
-    Returns
-    -------
-    pandas.DataFrame
-        Geometric means with 95 % intervals; where a rate is not positive, arithmetic ones.
-    """
-    rows = {}
-    for name, rates in found.rates.items():
-        rows[f"rate of {name}"] = [
-            statistics.as_text(rates[level], "{:.1e}", geometric=bool((rates[level] > 0).all())) for level in found.levels
-        ]
-        errors = found.reading_errors[name]
-        rows[f"standard error of a reading, {name}"] = [f"{errors[level].mean():.1e}" for level in found.levels]
-    best = found.on_log_axis(found.best_decay)
-    rows["best weight_decay"] = [statistics.as_text(best[level], "{:.1e}", geometric=True) for level in found.levels]
-    rows["best for some seed"] = [
-        ", ".join(f"{decay:g}" for decay in sorted(set(found.best_decay[level]))) for level in found.levels
-    ]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[f"noise {level:g}" for level in found.levels])
-
-
-def figure(found):
-    """The picture of the comparison: accuracy on the left, rates on the right, against noise.
-
-    Parameters
-    ----------
-    found : Comparison
-
-    Returns
-    -------
-    fig : matplotlib.figure.Figure
-    alt : str
-        What it shows, in numbers.
-    """
-    low, high = found.levels[0], found.levels[-1]
-    fig, (left, right) = figures.figure(1, 2, height=3.6)
-    for name in (BN, BEST, WEIGHT, NONE):
-        figures.band(left, found.levels, found.accuracy[name], name, COLORS[name], MARKERS[name])
-    left.set(xlabel="noise_std (pixels' standard deviations)", title="test accuracy, percent")
-    left.legend(fontsize=8, loc="lower left")
-    best = found.on_log_axis(found.best_decay)
-    for name, rates in found.rates.items():
-        label = f"set by {name}"
-        rates = found.on_log_axis(rates)
-        figures.band(right, found.levels, rates, label, COLORS[name], MARKERS[name], geometric=True)
-    figures.points(right, found.levels, best, "best weight_decay found", COLORS[BEST], MARKERS[BEST], geometric=True)
-    right.set(xlabel="noise_std (pixels' standard deviations)", yscale="log", title="rate, units of weight_decay")
-    right.set_ylim(bottom=right.get_ylim()[0] / 4)  # room for the legend
-    right.legend(fontsize=8, loc="lower left")
-    typical = {name: np.exp(np.log(found.on_log_axis(rates)).mean()) for name, rates in found.rates.items()}
-    searched = np.exp(np.log(best).mean())
-    alt = (
-        f"Left: test accuracy against noise. At noise {high:g}, untuned BN reaches {found.accuracy[BN][high].mean():.1f}"
-        f" percent, the best weight_decay {found.accuracy[BEST][high].mean():.1f}, weight normalization"
-        f" {found.accuracy[WEIGHT][high].mean():.1f}, no regularization {found.accuracy[NONE][high].mean():.1f}."
-        f" Right: from noise {low:g} to {high:g} the rate that BN sets goes from {typical[BN][low]:.1e} to"
-        f" {typical[BN][high]:.1e}, with gamma fixed from {typical[BN_FIXED][low]:.1e} to {typical[BN_FIXED][high]:.1e},"
-        f" the best weight_decay from {searched[low]:.1e} to {searched[high]:.1e}."
-    )
-    return fig, alt
 
 
 def _is_arm(runs, arm):
