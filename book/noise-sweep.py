@@ -33,6 +33,7 @@ epochs = 8  # of every training
 
 # %% tags=["hide-input"]
 import numpy as np
+
 from bnlib import data, training
 from bnlib.moments import Moments
 from companion import page, statistics
