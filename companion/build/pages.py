@@ -68,8 +68,8 @@ def head(chapter, notebooks):
     lines = [f"*{minutes(chapter.notebook)} minutes to read.*"]
     if said:
         # words computed, not markup: a star or a dollar in them is one
-        text = re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", " ".join(said))
-        lines += ["", ":::{admonition} In short", ":class: in-short", text, ":::"]
+        items = ["- " + re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", text) for text in said]
+        lines += ["", ":::{admonition} In short", ":class: in-short", *items, ":::"]
     return "\n".join(lines)
 
 
