@@ -112,9 +112,9 @@ panel.band(sizes, np.abs(unit_decays), "digits, no assumption", "batch")
 over_sizes(panel, yscale="log", ylabel="worth as a decay on γ", legend={"fontsize": 9})
 factors = unit_decays.mean(axis=0) / gaussian
 picture.show(
-    says="Ten single units, least squares. Three lines of nearly one slope, −1: on digits the decay is"
-    f" another one than for Gaussian data, by a factor of {factors[0]:.2f} at batches of {small} and"
-    f" {factors[-1]:.2f} at {large}.",
+    says="Ten single units, least squares. Three lines of nearly one slope, −1: on digits the decay"
+    f" is another one than for Gaussian data, by a factor of {factors[0]:.2f} at batches of {small}"
+    f" and {factors[-1]:.2f} at {large}.",
     source=units,
     name="batch-size-units",
 )
@@ -123,8 +123,8 @@ picture.show(
 slopes = [np.polyfit(np.log(sizes), np.log(np.abs(row)), 1)[0] for row in unit_decays]
 slope = check(
     "minibatch",
-    "single units on digits: slope of log decay against log batch size, against that of 1/a_M - 1 on"
-    " the same sizes",
+    "single units on digits: slope of log decay against log batch size, against that of 1/a_M - 1"
+    " on the same sizes",
     measured=slopes,
     predicted=np.polyfit(np.log(sizes), np.log(gaussian), 1)[0],
     kind="empirical",
@@ -148,12 +148,12 @@ said = (
 )
 finding(
     {
-        "borne out": "For single units on digits, what a batch is worth as a decay on γ falls as one"
-        " over its size:" + said,
-        "not borne out": "For single units on digits, what a batch is worth as a decay on γ does not"
-        " fall as the law says:" + said,
-        "undecided": "For single units on digits, these seeds leave open whether the worth of a batch"
-        " falls as the law says:" + said,
+        "borne out": "For single units on digits, what a batch is worth as a decay on γ falls as"
+        " one over its size:" + said,
+        "not borne out": "For single units on digits, what a batch is worth as a decay on γ does"
+        " not fall as the law says:" + said,
+        "undecided": "For single units on digits, these seeds leave open whether the worth of a"
+        " batch falls as the law says:" + said,
     },
     slope,
     factor=factors[-1],
@@ -238,10 +238,10 @@ right.band(sizes, found["population_rate"], f"batches of {large}", "l2", marker=
 right.level(0, color="none", style="-")
 over_sizes(right, title="rate λ, mean over units", legend={"fontsize": 9})
 picture.show(
-    says="A network trained with batches of M. Left: learned γ (root mean square over units) and what"
-    f" the law for one unit and least squares would make of it; at batches of {small} the network's is"
-    f" {relative[small].mean():.2f}, the law's {law[0]:.2f}. Right: its rate, in its own batches and"
-    " in large ones.",
+    says="A network trained with batches of M. Left: learned γ (root mean square over units) and"
+    f" what the law for one unit and least squares would make of it; at batches of {small} the"
+    f" network's is {relative[small].mean():.2f}, the law's {law[0]:.2f}. Right: its rate, in its"
+    " own batches and in large ones.",
     source=trained,
     name="batch-size-networks",
 )
@@ -351,7 +351,8 @@ share = check(
 )
 check(
     "minibatch",
-    f"{measured_in_all} worth of batches of {batch_sizes[2]} over that of {small}, against one unit's",
+    f"{measured_in_all} worth of batches of {batch_sizes[2]} over that of {small}, against one"
+    " unit's",
     measured=worth[:, 2] / worth[:, 0],
     predicted=one[2] / one[0],
     kind="empirical",
@@ -363,8 +364,8 @@ finding(
     {
         "borne out": "In a network with cross-entropy it is far less: batches of {small} are worth"
         + said,
-        "not borne out": "In a network with cross-entropy it is no less: batches of {small} are worth"
-        + said,
+        "not borne out": "In a network with cross-entropy it is no less: batches of {small} are"
+        " worth" + said,
         "undecided": "In a network with cross-entropy these seeds cannot say whether it is less:"
         " batches of {small} are worth" + said,
     },
@@ -449,8 +450,8 @@ turned = {
 }
 worst = max(turned, key=turned.get)
 sentence(
-    f"In the networks with {worst}, {turned[worst]:.0%} of the γ are negative at the end; in the others"
-    " with a decay, no more."
+    f"In the networks with {worst}, {turned[worst]:.0%} of the γ are negative at the end; in the"
+    " others with a decay, no more."
 )
 gammas = {name: frame.learned_gamma.to_numpy() for name, frame in entries.items()}
 imitations = [
@@ -513,8 +514,8 @@ picture.show(
 distance = found["test_loss"] - found["train_loss"]
 gap = check(
     "minibatch",
-    f"network: test loss minus training loss with batches of {small}, minus the same with batches of"
-    f" {large}",
+    f"network: test loss minus training loss with batches of {small}, minus the same with batches"
+    f" of {large}",
     measured=distance[small] - distance[large],
     predicted=0.0,
     kind="empirical",
@@ -522,15 +523,15 @@ gap = check(
     source=trained,
 )
 said = (
-    " test loss minus training loss is {at_small:.3f} with batches of {small} and {at_large:.3f} with"
-    " batches of {large}, a difference of {measured:+.3f} [{low:+.3f}, {high:+.3f}]."
+    " test loss minus training loss is {at_small:.3f} with batches of {small} and {at_large:.3f}"
+    " with batches of {large}, a difference of {measured:+.3f} [{low:+.3f}, {high:+.3f}]."
 )
 finding(
     {
         "borne out": "At an equal number of passes small batches have the smaller gap that"
         " regularization would give:" + said,
-        "not borne out": "At an equal number of passes small batches do not have the smaller gap that"
-        " regularization would give:" + said,
+        "not borne out": "At an equal number of passes small batches do not have the smaller gap"
+        " that regularization would give:" + said,
         "undecided": "Whether small batches have the smaller gap that regularization would give,"
         " these seeds cannot say:" + said,
     },

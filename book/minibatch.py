@@ -248,7 +248,7 @@ def both_sides(regression):
     variance = mean([(z - centre) ** 2 for z, _ in draws])
     slope = mean([t * (z - centre) for z, t in draws]) / variance
     batches = list(product(draws, repeat=2))
-    # of two values the standard deviation is half their distance, and each lies one of it from the mean
+    # the standard deviation of two values is half their distance; each lies one of it from the mean
     products = [(t1 - t2) * ((z1 > z2) - (z1 < z2)) / 2 for (z1, t1), (z2, t2) in batches]
     return mean(products), slope * mean([abs(z1 - z2) / 2 for (z1, _), (z2, _) in batches])
 
@@ -263,8 +263,8 @@ check(
 bent = both_sides(lambda z: z**2)
 check(
     "minibatch",
-    "All batches of two, E[t|z] bent: the two sides of the key identity differ, so the assumption is"
-    " needed",
+    "All batches of two, E[t|z] bent: the two sides of the key identity differ, so the assumption"
+    " is needed",
     bent[0] == bent[1],
     False,
     kind="exact",
@@ -310,11 +310,11 @@ picture.show(
 # part 1 without its constant. Small batches move the valley, not its shape.
 #
 # <div class="moving" id="moving-batches" data-figure="batches">
-# <p class="moving-still">On the web pages of this book this figure moves. The smaller the batch, the larger the decay
-# 1/a<sub>M</sub> − 1 on γ, and the further the lowest point of the expected loss, a<sub>M</sub>Rσ<sub>t</sub>, lies
-# to the
-# left of the population's, Rσ<sub>t</sub>. Heavy tails raise the leading order (ρ + 6)/(8M) of the decay, light tails
-# lower it; for Gaussian data, ρ = 0, it is close to the exact decay from a few dozen rows on.</p>
+# <p class="moving-still">On the web pages of this book this figure moves. The smaller the batch,
+# the larger the decay 1/a<sub>M</sub> − 1 on γ, and the further the lowest point of the expected
+# loss, a<sub>M</sub>Rσ<sub>t</sub>, lies to the left of the population's, Rσ<sub>t</sub>. Heavy
+# tails raise the leading order (ρ + 6)/(8M) of the decay, light tails lower it; for Gaussian data,
+# ρ = 0, it is close to the exact decay from a few dozen rows on.</p>
 # </div>
 #
 # ## What torch learns
@@ -381,11 +381,11 @@ ends |= {"at_first": learned[0].mean(), "at_last": learned[-1].mean()}
 finding(
     {
         "borne out": "Torch learns just that without being told: γ ends at {at_first:.3f} of the"
-        " population's best with batches of {first}, at {at_last:.3f} with batches of {last}, within"
-        " two percent of the law at all {count} sizes.",
-        "not borne out": "Torch learned something else: γ ended at {at_first:.3f} of the population's"
-        " best with batches of {first}, at {at_last:.3f} with batches of {last}, more than two"
-        " percent off the law at all {count} sizes.",
+        " population's best with batches of {first}, at {at_last:.3f} with batches of {last},"
+        " within two percent of the law at all {count} sizes.",
+        "not borne out": "Torch learned something else: γ ended at {at_first:.3f} of the"
+        " population's best with batches of {first}, at {at_last:.3f} with batches of {last}, more"
+        " than two percent off the law at all {count} sizes.",
         "undecided": "Torch's γ ended at {at_first:.3f} of the population's best with batches of"
         " {first}, at {at_last:.3f} with batches of {last}; within two percent of the law, interval"
         " included, at {held} of {count} sizes.",
@@ -456,8 +456,8 @@ for panel in picture:
     panel.ax.set_xticks(sizes, map(str, sizes))
     panel.ax.minorticks_off()
 picture.show(
-    says="Left: on Gaussian data the learned γ follows the law. Right: on digits it is shrunk more, to"
-    " about where the average without assumption lies; that one is taken at the least-squares"
+    says="Left: on Gaussian data the learned γ follows the law. Right: on digits it is shrunk more,"
+    " to about where the average without assumption lies; that one is taken at the least-squares"
     f" direction, and with batches of {sizes[0]} the two are {learned_digits[0].mean():.3f} and"
     f" {no_assumption[0]:.3f}. Repetitions stand for seeds.",
     source=f"left: {generated(units=repetitions, steps=steps)}; right: {digits_source()}",
