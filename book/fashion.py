@@ -15,13 +15,13 @@
 #
 # Builds on {doc}`noise-sweep`.
 #
-# A result on one data set may be a result about that data set. So here is {doc}`noise-sweep` again,
-# on photographs of clothes {cite:p}`xiao2017` instead of handwritten digits. Does what holds for
-# digits hold for clothes?
+# A result on one data set may be a result about that data set. So here is {doc}`noise-sweep`
+# again, on photographs of clothes {cite:p}`xiao2017` instead of handwritten digits. Does what
+# holds for digits hold for clothes?
 #
-# Nothing was adjusted: the networks, the grid of `weight_decay`, the schedule, the noise levels and
-# the statements are the same, word for word. The code that trains, asks and draws is the same too,
-# and it was written for digits.
+# Nothing was adjusted: the networks, the grid of `weight_decay`, the schedule, the noise levels
+# and the statements are the same, word for word. The code that trains, asks and draws is the same
+# too, and it was written for digits.
 
 # %% tags=["parameters"]
 dataset = "fashion-mnist"  # see bnlib.data.load
@@ -40,10 +40,10 @@ from companion.studies import comparison_page as shown
 # %% [markdown]
 # ## The same pictures, tables and statements
 #
-# Left in the first picture: accuracy as the noise grows. Right: the rate that batch normalization (BN)
-# set by itself, beside the one that a search found. Then the numbers behind it, the regret, that is
-# what is lost against the best `weight_decay` of the same seed and level, and the statements. They
-# stand beside those on digits on {doc}`claims`.
+# Left in the first picture: accuracy as the noise grows. Right: the rate that batch normalization
+# (BN) set by itself, beside the one that a search found. Then the numbers behind it, the regret,
+# that is what is lost against the best `weight_decay` of the same seed and level, and the
+# statements. They stand beside those on digits on {doc}`claims`.
 
 # %% tags=["remove-stderr"]
 if data.is_available(dataset):
@@ -72,10 +72,10 @@ else:
 #
 # ## What we learned
 #
-# - Where a verdict is the same as on digits, it is less likely to be an accident of digits. Where it
-#   differs, the statement depends on the data, and two data sets are too few to say how.
-# - What was asked could not be chosen to suit the clothes: it was written, and its code run, on digits
-#   alone.
+# - Where a verdict is the same as on digits, it is less likely to be an accident of digits. Where
+#   it differs, the statement depends on the data, and two data sets are too few to say how.
+# - What was asked could not be chosen to suit the clothes: it was written, and its code run, on
+#   digits alone.
 #
 # ## Where it stops
 #
@@ -85,23 +85,24 @@ else:
 #
 # ## Exercises
 #
-# **1. Derive.** A statement that is false is borne out by chance with a probability of at most 2.5 %:
-# the 95 % interval then lies wholly on the wrong side. Twenty false statements are asked of two data
-# sets, independently. How many do you expect to be borne out on one of them at least, how many on both?
+# **1. Derive.** A statement that is false is borne out by chance with a probability of at most 2.5
+# %: the 95 % interval then lies wholly on the wrong side. Twenty false statements are asked of two
+# data sets, independently. How many do you expect to be borne out on one of them at least, how
+# many on both?
 #
 # :::{dropdown} Solution
 # On one at least: $20\,(1 - 0.975^2) = 0.99$, about one statement. On both: $20 \cdot 0.025^2 =
 # 0.0125$, one in eighty such books. So a verdict that is the same on both is worth much more than
-# either. A narrower interval on the same data would not do as well: intervals over seeds do not speak
-# of other data.
+# either. A narrower interval on the same data would not do as well: intervals over seeds do not
+# speak of other data.
 # :::
 #
-# **2. Run.** Set `train_size = 1000`. Which of the trained networks stay the same? Which way should
-# the best `weight_decay` move?
+# **2. Run.** Set `train_size = 1000`. Which of the trained networks stay the same? Which way
+# should the best `weight_decay` move?
 #
 # :::{dropdown} Solution
 # None stays: the start is the same, and the 1,000 images are among the 3,000, but the batches are
 # others and there are fewer of them. As a rule fewer images call for more regularization. But the
-# number of epochs is fixed, so that fewer images also mean fewer steps, in which a decay has less time
-# to act. {doc}`data` keeps the number of steps fixed, to separate the two.
+# number of epochs is fixed, so that fewer images also mean fewer steps, in which a decay has less
+# time to act. {doc}`data` keeps the number of steps fixed, to separate the two.
 # :::

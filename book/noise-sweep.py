@@ -16,13 +16,13 @@
 # Builds on {doc}`rate`, {doc}`noise` and {doc}`split`.
 #
 # Batch normalization (BN) sets a rate that nobody chose. A person who trains the same network
-# without BN would try a grid of `weight_decay` and keep the best. Does the rate that BN sets itself
-# track the best rate that a search would find?
+# without BN would try a grid of `weight_decay` and keep the best. Does the rate that BN sets
+# itself track the best rate that a search would find?
 #
 # We drown handwritten digits {cite:p}`lecun1998` in more and more noise, train the same network in
-# fourteen ways at each level, and look. No theorem promises an answer. {prf:ref}`thm-rate` says that
-# the rate exists and is what the meter reads; {prf:ref}`thm-noise` says how it answers to noise for
-# one unit and squared loss. Whether it is a *good* rate is for the data to say.
+# fourteen ways at each level, and look. No theorem promises an answer. {prf:ref}`thm-rate` says
+# that the rate exists and is what the meter reads; {prf:ref}`thm-noise` says how it answers to
+# noise for one unit and squared loss. Whether it is a *good* rate is for the data to say.
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # or "mnist", "fashion-mnist": see bnlib.data.load
@@ -46,18 +46,18 @@ from companion.studies import comparison_page as shown
 # ## The arms
 #
 # Five networks that nobody tunes: BN with learned $\gamma$, BN with $\gamma$ fixed at 1, weight
-# normalization, layer normalization, and none of them. And one that is tuned: no normalization, with
-# `weight_decay` from a grid of half decades.
+# normalization, layer normalization, and none of them. And one that is tuned: no normalization,
+# with `weight_decay` from a grid of half decades.
 #
 # Weight normalization {cite:p}`salimans2016` is the control. It is the same constraint with
 # $\Sigma$ replaced by the identity ({prf:ref}`thm-invariance`): if what BN does were due to *a*
 # constraint, it would do as well.
 #
-# Arms with the same seed share initial weights, batches and noise, so that differences between arms
-# are differences within a pair. The noise is drawn anew at every step, and the images of validation
-# and test are as noisy as those of training. For each noise level and seed the search picks the
-# `weight_decay` of lowest *validation* loss. All that follows is measured on the test set, which
-# chooses nothing.
+# Arms with the same seed share initial weights, batches and noise, so that differences between
+# arms are differences within a pair. The noise is drawn anew at every step, and the images of
+# validation and test are as noisy as those of training. For each noise level and seed the search
+# picks the `weight_decay` of lowest *validation* loss. All that follows is measured on the test
+# set, which chooses nothing.
 
 # %% tags=["remove-stderr"]
 found = comparison.run(dataset, seeds, noise_stds, hidden, epochs)
@@ -76,9 +76,9 @@ page.offer(found.runs, "noise_sweep.csv", "a trained network a row")
 shown.main_picture(found, "main-result")
 
 # %% [markdown]
-# BN's rate may have either sign: a negative one inflates the weights ({prf:ref}`thm-least-squares`).
-# A log axis cannot show it, so the table counts the signs; whatever is below the grid is drawn, and
-# counted, half a decade below it.
+# BN's rate may have either sign: a negative one inflates the weights
+# ({prf:ref}`thm-least-squares`). A log axis cannot show it, so the table counts the signs;
+# whatever is below the grid is drawn, and counted, half a decade below it.
 
 # %% tags=["hide-input"]
 shown.show_rates(found)
@@ -100,8 +100,8 @@ searched[["weight_decay", "validation_loss", "test_accuracy"]].head(4)
 # %% [markdown]
 # ## Does the rate move with the best one?
 #
-# Rate against rate: each point is a noise level. On the diagonal, BN would set exactly what a search
-# finds; parallel to it, BN would follow, but always too high or too low.
+# Rate against rate: each point is a noise level. On the diagonal, BN would set exactly what a
+# search finds; parallel to it, BN would follow, but always too high or too low.
 
 # %% tags=["hide-input"]
 best = found.on_log_axis(found.best_decay)
@@ -140,8 +140,8 @@ picture.show(
 
 # %% [markdown]
 # Three questions, each for learned and for fixed $\gamma$. Does more noise give a higher rate? Is
-# the size right, to half a decade on average? Do the ranks agree, level by level? (A best decay that
-# is the same everywhere counts as 0.) First, how far off the rate is, with its sign.
+# the size right, to half a decade on average? Do the ranks agree, level by level? (A best decay
+# that is the same everywhere counts as 0.) First, how far off the rate is, with its sign.
 
 # %% tags=["hide-input"]
 for way, rates in found.rates.items():
@@ -184,10 +184,10 @@ shown.ask(found, "regret", "looks-at-data")
 # %% [markdown]
 # ## The price of moving a tuned rate
 #
-# The best `weight_decay` is a high bar: it was tuned at the very noise level where it is used. Data
-# change. What if the rate was tuned at one level (row) and is used at another (column)? On the
-# diagonal nothing is lost; the last rows are those of BN and of weight normalization, which were
-# tuned nowhere.
+# The best `weight_decay` is a high bar: it was tuned at the very noise level where it is used.
+# Data change. What if the rate was tuned at one level (row) and is used at another (column)? On
+# the diagonal nothing is lost; the last rows are those of BN and of weight normalization, which
+# were tuned nowhere.
 
 # %% tags=["hide-input"]
 shown.show_moves(found)
@@ -198,9 +198,9 @@ shown.ask(found, "moved-decay")
 # ## What the first layer listens to
 #
 # The variance of a unit is signal plus noise ({prf:ref}`thm-split`). The share of signal says
-# whether a unit looks where digits differ or where only the noise does. A decay that is large enough
-# shrinks the directions that carry noise alone. Does BN? We compare it, at the highest level, with
-# the network that nothing regularizes.
+# whether a unit looks where digits differ or where only the noise does. A decay that is large
+# enough shrinks the directions that carry noise alone. Does BN? We compare it, at the highest
+# level, with the network that nothing regularizes.
 
 # %% tags=["hide-input"]
 picture = Picture(height=3.4)
@@ -231,8 +231,8 @@ shown.ask(found, "hears-signal")
 # `weight_decay` acts on all weights, those that read the hidden layer too; the rate that the meter
 # reads is BN's pull on the first layer alone. And one number cannot hold the shape of the pull:
 # decay pulls every direction alike, BN pulls the principal direction $i$ at the rate
-# $\lambda\,(s_i + \sigma^2)$ ({prf:ref}`thm-rate`, {prf:ref}`thm-noise`). The L2-equivalent rate has
-# the same total, not the same shape.
+# $\lambda\,(s_i + \sigma^2)$ ({prf:ref}`thm-rate`, {prf:ref}`thm-noise`). The L2-equivalent rate
+# has the same total, not the same shape.
 
 # %% tags=["hide-input"]
 digits = data.load(dataset)
@@ -261,16 +261,16 @@ picture.show(
 )
 
 # %% [markdown]
-# On clean images BN pulls hardest where images vary most, and hardly at all where they do not vary.
-# The more white noise there is, the flatter the pull: in deep noise BN's penalty has nearly the
-# shape of decay.
+# On clean images BN pulls hardest where images vary most, and hardly at all where they do not
+# vary. The more white noise there is, the flatter the pull: in deep noise BN's penalty has nearly
+# the shape of decay.
 #
 # ## What it means for your network
 #
-# - BN's rate is a fair place to *start* a search: train once with BN, read the L2-equivalent rate with
-#   `bnlib.measure(model, batches, loss_fn).by_layer()`, and centre a grid of `weight_decay` on it.
-#   Unlike a number that you remember, it knows the scale of your inputs ({doc}`scale`). It is no
-#   substitute for the search: the pictures above show how far apart the two can lie.
+# - BN's rate is a fair place to *start* a search: train once with BN, read the L2-equivalent rate
+#   with `bnlib.measure(model, batches, loss_fn).by_layer()`, and centre a grid of `weight_decay`
+#   on it. Unlike a number that you remember, it knows the scale of your inputs ({doc}`scale`). It
+#   is no substitute for the search: the pictures above show how far apart the two can lie.
 # - Do not count on the rate to grow because your data got noisier. No theorem promises it.
 # - A `weight_decay` that was tuned on other data has a price too. Compare that price, and not the
 #   regret against a search that you would not make, with what it costs to leave BN untuned.
@@ -281,35 +281,37 @@ picture.show(
 page.sentence(comparison.answer(found))
 
 # %% [markdown]
-# That is the answer, put together from verdicts and from nothing else. What stands behind it, on the
-# 3,000 training digits of the small subset and with three seeds:
+# That is the answer, put together from verdicts and from nothing else. What stands behind it, on
+# the 3,000 training digits of the small subset and with three seeds:
 #
 # - **Size without direction.** The search hardly moves: its best `weight_decay` is the same at all
 #   levels but the highest, and one step of the grid larger there. BN's rate lies near it where it
 #   stands still, and falls where it rises. A constant, 0.01, would be nearer.
 # - **No regularization is hard to beat.** Only in the deepest noise, where the network without
 #   regularization loses several points, is untuned BN clearly better than it.
-# - **The covariance is not what pays.** Weight normalization, which sees no data, loses no more than
-#   BN does.
-# - **The first layer hears more signal.** In the deepest noise BN's first layer has a larger share of
-#   signal than that of any other way, best `weight_decay` included, without being more accurate for it.
+# - **The covariance is not what pays.** Weight normalization, which sees no data, loses no more
+#   than BN does.
+# - **The first layer hears more signal.** In the deepest noise BN's first layer has a larger share
+#   of signal than that of any other way, best `weight_decay` included, without being more accurate
+#   for it.
 #
-# {doc}`fashion` asks all of this again, untouched, of other images. {doc}`claims` has every verdict.
+# {doc}`fashion` asks all of this again, untouched, of other images. {doc}`claims` has every
+# verdict.
 #
 # ## Where it stops
 #
-# - Accuracy has more sources than the rate: normalization also changes how fast a network learns, and
-#   all arms share one learning rate. A small regret does not show that the *rate* was right.
+# - Accuracy has more sources than the rate: normalization also changes how fast a network learns,
+#   and all arms share one learning rate. A small regret does not show that the *rate* was right.
 # - Training ends after a fixed number of epochs, not at rest. With learned $\gamma$ the rate would
-#   fall to zero at rest ({prf:ref}`thm-stationarity`): what is measured is the rate of a network on
-#   its way.
-# - The rank correlation is over a handful of noise levels, all of them one kind of change of the data.
-#   The grid has half decades: where the best rate moves by less, it seems to stand still.
-# - The best `weight_decay` comes from one validation split; intervals are over seeds, not over data
-#   sets.
-# - The answer is one for this amount of data. {doc}`data` finds that with few images the best decay
-#   hardly moves and the two rates can part company: on all of MNIST (`make book PROFILE=paper`) and
-#   on the small subset the answer need not be the same.
+#   fall to zero at rest ({prf:ref}`thm-stationarity`): what is measured is the rate of a network
+#   on its way.
+# - The rank correlation is over a handful of noise levels, all of them one kind of change of the
+#   data. The grid has half decades: where the best rate moves by less, it seems to stand still.
+# - The best `weight_decay` comes from one validation split; intervals are over seeds, not over
+#   data sets.
+# - The answer is one for this amount of data. {doc}`data` finds that with few images the best
+#   decay hardly moves and the two rates can part company: on all of MNIST (`make book
+#   PROFILE=paper`) and on the small subset the answer need not be the same.
 #
 # ## Exercises
 #
@@ -318,20 +320,20 @@ page.sentence(comparison.answer(found))
 # it be 0.9 or more? What does that say about a single training run at each level?
 #
 # :::{dropdown} Solution
-# Without ties the rank correlation is $1 - 6\sum_i d_i^2/(n(n^2 - 1))$, with $d_i$ the difference of
-# the ranks; for $n = 5$ it is $1 - \sum_i d_i^2/20$. It is at least 0.9 if $\sum_i d_i^2 \le 2$:
-# for the one order that agrees everywhere, and for the four that exchange two neighbours. That is 5
-# of $5! = 120$ orders, or 4 %. So one seed that shows 0.9 is no more than weak evidence, and a value
-# below it is none. That is why the interval here is over seeds.
+# Without ties the rank correlation is $1 - 6\sum_i d_i^2/(n(n^2 - 1))$, with $d_i$ the difference
+# of the ranks; for $n = 5$ it is $1 - \sum_i d_i^2/20$. It is at least 0.9 if $\sum_i d_i^2 \le
+# 2$: for the one order that agrees everywhere, and for the four that exchange two neighbours. That
+# is 5 of $5! = 120$ orders, or 4 %. So one seed that shows 0.9 is no more than weak evidence, and
+# a value below it is none. That is why the interval here is over seeds.
 # :::
 #
-# **2. Run.** Set `noise_stds = [0.0, 3.0]`. Before you run: which values can the rank correlation of
-# one seed take now? Which of the statements above keep their numbers, digit by digit?
+# **2. Run.** Set `noise_stds = [0.0, 3.0]`. Before you run: which values can the rank correlation
+# of one seed take now? Which of the statements above keep their numbers, digit by digit?
 #
 # :::{dropdown} Solution
-# With two levels there are two orders, so it is 1 or −1, or 0 where the search found the same decay
-# twice. Its interval over three seeds is then so wide that hardly anything can be borne out. Networks
-# of one level know nothing of the other levels: what is asked of the lowest and of the highest level,
-# "rises with noise", "beats nothing" there and "hears signal", keeps all its numbers. Means over noise
-# levels change.
+# With two levels there are two orders, so it is 1 or −1, or 0 where the search found the same
+# decay twice. Its interval over three seeds is then so wide that hardly anything can be borne out.
+# Networks of one level know nothing of the other levels: what is asked of the lowest and of the
+# highest level, "rises with noise", "beats nothing" there and "hears signal", keeps all its
+# numbers. Means over noise levels change.
 # :::

@@ -13,13 +13,15 @@
 # %% [markdown]
 # # Where the noise is
 #
-# So far noise fell on all pixels alike. Now only the left half of each image is noisy, and the
-# right half is clean. A network that knew this would lean on the right half.
+# Builds on {doc}`noise`, {doc}`digits` and {doc}`noise-sweep`.
 #
-# Weight decay cannot know: it charges all weights the same. Batch normalization (BN) divides by a
-# standard deviation that the noise is part of, so it sees $\Sigma + N$, and $N$ says where the
-# noise is. But training on noisy images feels the noise too, with or without BN. This chapter
-# takes the two apart, first where there is a closed form, then in a network.
+# So far noise fell on all pixels alike. Now only the left half of each image is noisy, and the
+# right half is clean. A network that knew this would lean on the right half. Weight decay cannot
+# know: it charges all weights the same. Batch normalization (BN) divides by a standard deviation
+# that the noise is part of, so it sees $\Sigma + N$, and $N$ says where the noise is.
+#
+# But training on noisy images feels the noise too, with or without BN. This chapter takes the two
+# apart, first where there is a closed form, then in a network.
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # or "mnist"
@@ -30,24 +32,26 @@ components = 32  # principal components of each half that the read-out sees
 gamma = 0.5  # fixed scale of the read-out, in standard deviations of the target
 epochs = 15  # of the networks with a hidden layer
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import brentq
 
 from bnlib import data, meter, models, theory, training
-from companion import figures, page, statistics
-from bnlib.experiments import Conditions
+from bnlib.experiments import Conditions, best_decays, sweep
+from bnlib.moments import Moments
+from companion import statistics
+from companion.figures import Picture
+from companion.page import check, finding, offer, table
+from companion.records import Source
+from companion.studies.comparison import name_of
 
 torch.set_num_threads(1)
 digits = data.load(dataset)
-inputs = training.standardize(digits)
-pixel_noise = Conditions(noise_std=noise_std, noisy_side="left").pixel_noise_std  # (784,)
-noisy_pixels = pixel_noise > 0
-source = (
-    f"{digits.title} ({len(digits.train):,} for training), noise {noise_std:g} on the left half"
-)
+inputs = training.standardize(digits)["train"]
+on_left = Conditions(dataset, noise_std=noise_std, noisy_side="left")
+noisy_pixels = on_left.pixel_noise_std > 0  # (784,)
 
 # %% [markdown]
 # ## A read-out: the noise is paid for in the noisy half only
@@ -56,29 +60,19 @@ source = (
 # the read-out sees the leading principal components, but of each half by itself. So each input
 # belongs to one half, and white noise on the left pixels is white noise on the left inputs.
 
-# %%
-pixels = theory.Moments.from_data(inputs["train"], digits.train.labels)
-
-
-def leading(half):
-    return np.linalg.eigh(pixels.cov[np.ix_(half, half)])[1][:, ::-1][:, :components]
-
-
+# %% tags=["hide-input"]
+pixels = Moments.from_data(inputs, digits.train.labels)
+noisy = np.arange(2 * components) < components  # which inputs are of the noisy half
 basis = np.zeros((784, 2 * components))  # orthonormal columns, the left half's first
-basis[noisy_pixels, :components] = leading(noisy_pixels)
-basis[~noisy_pixels, components:] = leading(~noisy_pixels)
-x = (inputs["train"] - pixels.mean) @ basis
+for half, columns in ((noisy_pixels, noisy), (~noisy_pixels, ~noisy)):
+    directions = np.linalg.eigh(pixels.cov[np.ix_(half, half)])[1][:, ::-1]
+    basis[np.ix_(half, columns)] = directions[:, :components]
+x = (inputs - pixels.mean) @ basis
 target = (digits.train.labels == digit).astype(np.float64)
 target = (target - target.mean()) / target.std()
-
-clean = theory.Moments.from_data(x, target)
-noisy = np.arange(2 * components) < components  # which inputs are of the noisy half
-N = noise_std**2 * np.diag(noisy.astype(np.float64))
-with_noise = clean.with_noise(noise_cov=N)
-fit = theory.least_squares(with_noise, gamma)
-print(
-    f"BN's rate on noise {fit.rate:.4f}, on clean digits {theory.least_squares(clean, gamma).rate:.4f}"
-)
+known = {"components": 2 * components, "digit": digit, "gamma": gamma}
+noise = {"noise_std": noise_std, "noisy_side": "left"}
+source = Source(dataset, len(x), conditions=known | noise)
 
 # %% [markdown]
 # Five ways to weight the inputs, each with a formula:
@@ -91,35 +85,21 @@ print(
 # - BN on noisy digits, {prf:ref}`thm-noise`;
 # - weight normalization on noisy digits, $\lVert v\rVert$ fixed at the length of BN's weights,
 #   $(\Sigma + N + \nu I)^{-1}c$.
+#
+# ## Check it yourself
+#
+# Where do the ways put their weights? Change `N`: put the noise on all inputs, or on those of the
+# clean half, and look at the shares again.
+
+# %%
+N = noise_std**2 * np.diag(noisy.astype(float))  # its covariance: nothing on the clean half
+clean = Moments.from_data(x, target)
+with_noise = clean.with_noise(noise_cov=N)
+fit = theory.least_squares(with_noise, gamma)
 
 
-# %% tags=["hide-input"]
 def ridge(moments, alpha):
-    return np.linalg.solve(moments.cov + alpha * np.eye(len(x.T)), moments.cross)
-
-
-def noisy_loss(v):
-    return (1 - 2 * with_noise.cross @ v + v @ with_noise.cov @ v) / 2
-
-
-alphas = np.geomspace(1e-3, 1e3, 200)
-best_alpha = min(alphas, key=lambda alpha: noisy_loss(ridge(clean, alpha)))
-# the length falls as nu grows, from infinity at minus the smallest eigenvalue
-length = np.linalg.norm(fit.weights)
-smallest = np.linalg.eigvalsh(with_noise.cov)[0]
-nu = brentq(
-    lambda nu: np.linalg.norm(ridge(with_noise, nu)) - length,
-    -smallest * (1 - 1e-9),
-    1e6,
-    xtol=1e-12,
-)
-ways = {
-    "least squares, clean": ridge(clean, 0.0),
-    "ridge, clean, best α": ridge(clean, best_alpha),
-    "least squares, noisy": ridge(with_noise, 0.0),
-    "BN, noisy": fit.weights,
-    "weight norm., noisy": ridge(with_noise, nu),
-}
+    return np.linalg.solve(moments.cov + alpha * np.eye(len(noisy)), moments.cross)
 
 
 def share(v):
@@ -127,53 +107,68 @@ def share(v):
     return np.square(v[noisy]).sum() / np.square(v).sum()
 
 
-def noise_share(v):
-    return v @ N @ v / (v @ with_noise.cov @ v)
-
-
-def explained(v):
-    """Of the target on noisy digits, when the output is scaled as well as can be."""
-    return (with_noise.cross @ v) ** 2 / (v @ with_noise.cov @ v)
+for way, v in {"clean": ridge(clean, 0), "noisy": ridge(with_noise, 0), "BN": fit.weights}.items():
+    print(
+        f"{way:>6}: {share(v):.1%} of the squared weights on the left, length {np.linalg.norm(v):.3f}"
+    )
 
 
 # %% tags=["hide-input"]
-page.table(
+def noisy_loss(v):
+    return (1 - 2 * with_noise.cross @ v + v @ with_noise.cov @ v) / 2
+
+
+best_alpha = min(np.geomspace(1e-3, 1e3, 200), key=lambda alpha: noisy_loss(ridge(clean, alpha)))
+# the length falls as nu grows, from infinity at minus the smallest eigenvalue
+length = np.linalg.norm(fit.weights)
+smallest = np.linalg.eigvalsh(with_noise.cov)[0]
+nu = brentq(lambda nu: np.linalg.norm(ridge(with_noise, nu)) - length, 1e-9 - smallest, 1e6)
+ways = {
+    "least squares, clean": ridge(clean, 0.0),
+    "ridge, clean, best α": ridge(clean, best_alpha),
+    "least squares, noisy": ridge(with_noise, 0.0),
+    "BN, noisy": fit.weights,
+    "weight norm., noisy": ridge(with_noise, nu),
+}
+variances = {way: v @ with_noise.cov @ v for way, v in ways.items()}
+table(
     pd.DataFrame(
         {
-            "|v|² on the noisy half": [f"{share(v):.1%}" for v in ways.values()],
-            "noise in the output's variance": [f"{noise_share(v):.1%}" for v in ways.values()],
-            "R² on noisy digits": [f"{explained(v):.4f}" for v in ways.values()],
-            "length |v|": [f"{np.linalg.norm(v):.3f}" for v in ways.values()],
-        },
-        index=list(ways),
-    ),
-    f"Best ridge: α = {best_alpha:.2g}. Multiplier of weight normalization: ν = {nu:.2g}. BN: λ = {fit.rate:.3f}.",
-    f"{source}; closed forms, {2 * components} components",
+            "|v|² on the noisy half": f"{share(v):.1%}",
+            "noise in the output's variance": f"{v @ N @ v / variances[way]:.1%}",
+            # when the output is scaled as well as can be
+            "R² on noisy digits": f"{(with_noise.cross @ v) ** 2 / variances[way]:.4f}",
+            "length |v|": f"{np.linalg.norm(v):.3f}",
+        }
+        for way, v in ways.items()
+    ).set_axis(list(ways)),
+    f"Five ways in closed form. Best ridge: α = {best_alpha:.2g}. Multiplier of weight normalization:"
+    f" ν = {nu:.2g}. BN: λ = {fit.rate:.3f}; on clean digits it would be"
+    f" {theory.least_squares(clean, gamma).rate:.3f}.",
+    source,
 )
 
 # %% [markdown]
-# The two in the middle have the same shares. That is the first thing to say plainly: for one unit
-# and squared loss, BN turns the weights *no further* than the noisy loss does alone. It changes
-# their length. White shrinkage cannot tell the halves apart. Its best $\alpha$ explains less of the
-# target than the fit that saw the noise, and so does weight normalization, whose multiplier $\nu$ is
-# white too.
+# Least squares on noisy digits and BN have the same shares. That is the first thing to say
+# plainly: for one unit and squared loss, BN turns the weights *no further* than the noisy loss
+# does alone. It changes their length. White shrinkage cannot tell the halves apart. Its best
+# $\alpha$ explains less of the target than the fit that saw the noise, and so does weight
+# normalization, whose multiplier $\nu$ is white too.
 
 # %% tags=["hide-input"]
-fig, axes = figures.figure(1, 4, height=2.0)
+picture = Picture(1, 4, height=2.0)
 shown = ["least squares, clean", "ridge, clean, best α", "BN, noisy", "weight norm., noisy"]
-figures.weight_images(axes, [basis @ ways[name] for name in shown], shown)
-for ax in axes:
-    ax.axvline(13.5, color=figures.COLORS["none"], linewidth=1)
-    ax.title.set_fontsize(9)
-figures.show(
-    fig,
-    alt="Weights as images, the left half noisy. Share of the squared weights there: "
-    + ", ".join(f"{name} {share(ways[name]):.0%}" for name in shown)
-    + ".",
-    caption="Weights of the read-out as images; left of the line is noise. With BN, trained on"
-    f" noise, {share(ways['BN, noisy']):.0%} of the squared weights are there, in the clean fit"
+for panel, way in zip(picture, shown):
+    panel.image(basis @ ways[way], way)
+    panel.ax.axvline(13.5, color="#8A8A8A", linewidth=1)
+    panel.ax.title.set_fontsize(9)
+    panel.note(f"{share(ways[way]):.0%} of the squared weights on the noisy left half")
+picture.show(
+    says="Weights of the read-out as images; left of the line is noise. With BN, trained on noise,"
+    f" {share(fit.weights):.0%} of the squared weights are there, in the clean fit"
     f" {share(ways['least squares, clean']):.0%}. Each image has its own colour scale.",
-    source=f"{source}; closed forms",
+    source=source,
+    name="weights-by-half",
 )
 
 # %% [markdown]
@@ -186,61 +181,58 @@ figures.show(
 # on the noisy one.
 #
 # We hold that against torch. The noise is drawn, then adjusted so that in this sample it has
-# exactly the covariance $N$ and no correlation with digits or target; a real `BatchNorm1d`
-# is trained on it to rest.
+# exactly the covariance $N$ and no correlation with digits or target; a real `BatchNorm1d` is
+# trained on it to rest.
 
 # %% tags=["hide-input"]
-rng = np.random.default_rng(seeds[0])
-known = np.column_stack([np.ones(len(x)), x, target])
-drawn = rng.standard_normal((len(x), components))
-drawn -= known @ np.linalg.lstsq(known, drawn)[0]
-drawn = np.linalg.qr(drawn)[0] * np.sqrt(len(x)) * noise_std
+explained = np.column_stack([np.ones(len(x)), x, target])
+drawn = np.random.default_rng(seeds[0]).standard_normal((len(x), components))
+drawn -= explained @ np.linalg.lstsq(explained, drawn)[0]
 corrupted = x.copy()
-corrupted[:, noisy] += drawn
+corrupted[:, noisy] += np.linalg.qr(drawn)[0] * np.sqrt(len(x)) * noise_std
+batch, answer = torch.from_numpy(corrupted), torch.from_numpy(target)
 
-batch, answer = torch.from_numpy(corrupted), torch.from_numpy(target)[:, None]
-unit = models.network(
-    (2 * components, 1), normalize_output=True, gamma=gamma, eps=1e-30, seed=0, dtype=torch.float64
-)
-
-
-def half_squared_error(output, answer):
-    return (output - answer).square().mean() / 2
-
-
-left_over = training.settle(
-    [p for p in unit.parameters() if p.requires_grad],
-    lambda: half_squared_error(unit(batch), answer),
-    iterations=400,
-)
-measured = meter.measure(unit, [(batch, answer)], half_squared_error)
-rate = measured.rate[0]
-v = theory.effective_weights(unit[0].weight.detach().numpy()[0], gamma, with_noise.cov)
-print(f"gradient left after training: {left_over:.0e}; rate by the meter: {rate:.6f}")
+# %%
+unit = models.unit(2 * components, gamma)
+learned = [parameter for parameter in unit.parameters() if parameter.requires_grad]
+loss_fn = training.half_squared_error
+training.settle(learned, lambda: loss_fn(unit(batch), answer), iterations=400)
+rate = meter.measure(unit, [(batch, answer)], loss_fn).rate[0]
+v = theory.effective_weights(unit[0].weight.detach()[0], gamma, with_noise.cov)
+clean_gradient = clean.cov @ v - clean.cross
 
 # %% tags=["hide-input"]
-remainder = clean.cov @ v - clean.cross + rate * clean.cov @ v  # clean gradient + signal's penalty
-for statement, measured, predicted in (
-    ("rate by the meter against kappa/gamma - 1, N not white", rate, fit.rate),
-    ("share of |v|^2 there against the closed form", share(v), share(fit.weights)),
-    (
-        "share of |v|^2 there against least squares on noisy inputs without BN",
-        share(v),
-        share(ways["least squares, noisy"]),
-    ),
-    (
-        "clean gradient plus lambda Sigma v against -(1 + lambda) N v, 0 on the clean half",
-        remainder,
-        -(1 + rate) * N @ v,
-    ),
-):
-    page.check(
+rate_check, share_check, *_ = [
+    check(
         "noise",
         f"BatchNorm1d trained to rest with noise on the left half: {statement}",
         measured,
         predicted,
         tolerance=1e-6,
+        source=source,
     )
+    for statement, measured, predicted in (
+        ("rate by the meter against kappa/gamma - 1, N not white", rate, fit.rate),
+        ("share of |v|^2 there against the closed form", share(v), share(fit.weights)),
+        (
+            "share of |v|^2 there against least squares on noisy inputs without BN",
+            share(v),
+            share(ways["least squares, noisy"]),
+        ),
+        (
+            "clean gradient plus lambda Sigma v against -(1 + lambda) N v, 0 on the clean half",
+            clean_gradient + rate * clean.cov @ v,
+            -(1 + rate) * N @ v,
+        ),
+    )
+]
+finding(
+    "With noise on the left half of the image, a read-out with BN that is trained to rest has"
+    " {measured:.1%} of its squared weights there, as least squares has on noisy inputs without BN;"
+    " on clean digits it is {clean:.1%}.",
+    share_check,
+    clean=share(ways["least squares, clean"]),
+)
 
 # %% [markdown]
 # So the penalty knows where the noise is. Who taught it? Here, the noisy loss alone. BN multiplies
@@ -250,219 +242,267 @@ for statement, measured, predicted in (
 # ## A network
 #
 # Now 100 hidden units, cross-entropy, mini-batches, and the pixels themselves. The arms are BN, no
-# regularization, `weight_decay` from a grid, and two controls: weight normalization divides by $\lVert w\rVert$ and sees no
-# data; layer normalization divides by a deviation over the units of *one image*, noise included.
-# Each arm is trained twice, on clean digits and on digits with a noisy left half, from the same
-# initial weights and in the same batches. Where `weight_decay` is tuned, it is by validation loss.
+# regularization, `weight_decay` from a grid, and two controls: weight normalization divides by
+# $\lVert w\rVert$ and sees no data; layer normalization divides by a deviation over the units of
+# *one image*, noise included. Each arm is trained twice, on clean digits and on digits with a
+# noisy left half, from the same initial weights and in the same batches. Where `weight_decay` is
+# tuned, it is by validation loss.
 
-# %% tags=["hide-input"]
-decays = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
-named = {
-    "BN": training.Arm("batch"),
-    "none": training.Arm("none"),
-    "weight norm.": training.Arm("weight"),
-    "layer norm.": training.Arm("layer"),
-} | {f"decay {decay:g}": training.Arm("none", weight_decay=decay) for decay in decays}
+# %% tags=["remove-stderr"]
+decays = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+untuned = [training.Arm(kind) for kind in ("batch", "none", "weight", "layer")]
+searched = [training.Arm("none", weight_decay=decay) for decay in decays]
+
+
+def squared_weights(run):
+    """Effective weights of the first layer: squared length a pixel."""
+    linear, normalization = run.model[:2]
+    with_bn = run.arm.normalization == "batch"
+    first = models.fold(linear, normalization) if with_bn else linear
+    return {"squares": first.weight.detach().double().square().sum(dim=0).tolist()}
+
+
 schedule = training.Schedule(epochs=epochs)
-
-
-def look(model, arm):
-    """Effective weights of the first layer: squared length a pixel, and the noise's share."""
-    first = models.fold(model[0], model[1]) if arm.normalization == "batch" else model[0]
-    v = first.weight.detach().double().numpy()  # (100, 784)
-    signal = ((v @ pixels.cov) * v).sum(axis=1)
-    noise = np.square(v * pixel_noise).sum(axis=1)
-    return np.square(v).sum(axis=0), np.mean(noise / (signal + noise))
-
-
-rows, squares = [], {}
-for noise in ("clean", "noisy"):
-    std = pixel_noise * (noise == "noisy")
-    for seed in seeds:
-        networks = training.train(
-            list(named.values()), inputs["train"], digits.train.labels, schedule, seed, std
-        )
-        validation, test = (
-            training.evaluate(networks, inputs[part], getattr(digits, part).labels, std, seed)
-            for part in ("validation", "test")
-        )
-        for (arm, kind), network, chosen_by, seen in zip(named.items(), networks, validation, test):
-            squares[noise, seed, arm], noise_part = look(network, kind)
-            total = squares[noise, seed, arm].sum()
-            loud = squares[noise, seed, arm] * pixels.cov.diagonal()
-            rows.append(
-                {
-                    "noise": noise,
-                    "seed": seed,
-                    "arm": arm,
-                    "share": squares[noise, seed, arm][noisy_pixels].sum() / total,
-                    "weighted": loud[noisy_pixels].sum() / loud.sum(),
-                    "noise_part": noise_part,
-                    "validation_loss": chosen_by[1],
-                    "test_accuracy": seen[0],
-                }
-            )
-runs = pd.DataFrame(rows)
-searched = runs[runs.arm.str.startswith("decay") | (runs.arm == "none")].dropna()
-best = searched.loc[searched.groupby(["noise", "seed"]).validation_loss.idxmin()]
-chosen = best.set_index(["noise", "seed"]).arm
-runs = pd.concat([runs, best.assign(arm="best decay")])
+conditions = [Conditions(dataset), on_left]
+runs = sweep(untuned + searched, conditions, schedule, seeds, look=squared_weights)
 
 # %% tags=["hide-input"]
-arms = ["BN", "none", "best decay", "weight norm.", "layer norm."]
+squares = np.array(runs.pop("squares").tolist())  # (runs, 784)
+loud = squares * pixels.cov.diagonal()
+runs["share"] = squares[:, noisy_pixels].sum(axis=1) / squares.sum(axis=1)
+runs["weighted"] = loud[:, noisy_pixels].sum(axis=1) / loud.sum(axis=1)
+runs["noise_part"] = 1 - runs.signal_share
+runs["run"] = runs.index
+offer(runs.drop(columns="run"), "noisy_half_sweep.csv", "a trained network a row")
+no_decay = runs[runs.weight_decay == 0]
+kinds = {"BN": "batch", "none": "none", "weight norm.": "weight", "layer norm.": "layer"}
+arms = {arm: no_decay[no_decay.normalization == kind] for arm, kind in kinds.items()}
+arms["best decay"] = best_decays(runs)
 
 
-def per_seed(column, noise, arm):
-    cell = runs[(runs.noise == noise) & (runs.arm == arm)]
-    return cell.set_index("seed")[column].loc[seeds].to_numpy()
+def rows_of(arm, level):
+    return arms[arm][arms[arm].noise_std == level].set_index("seed").loc[seeds]
+
+
+def per_seed(column, level, arm):
+    return rows_of(arm, level)[column].to_numpy()
 
 
 columns = {
-    "on clean digits": ("share", "clean", "{:.3f}"),
-    "on noise": ("share", "noisy", "{:.3f}"),
-    "weighted, clean": ("weighted", "clean", "{:.3f}"),
-    "weighted, noise": ("weighted", "noisy", "{:.3f}"),
-    "noise in the output": ("noise_part", "noisy", "{:.3f}"),
-    "test accuracy": ("test_accuracy", "noisy", "{:.3f}"),
+    "on clean digits": ("share", 0.0),
+    "on noise": ("share", noise_std),
+    "weighted, clean": ("weighted", 0.0),
+    "weighted, noise": ("weighted", noise_std),
+    "noise in the output": ("noise_part", noise_std),
+    "test accuracy": ("test_accuracy", noise_std),
 }
-summary = pd.DataFrame(
-    {
-        title: [statistics.as_text(per_seed(name, noise, arm), form) for arm in arms]
-        for title, (name, noise, form) in columns.items()
-    },
-    index=arms,
-)
-where = f"{source}, 784-100-10, {epochs} epochs, seeds {', '.join(map(str, seeds))}"
-page.table(
-    summary,
-    "First two columns: share of the first layer's squared effective weights on the left half,"
-    " trained on clean digits and on digits with noise there. Weighted: each square times its pixel's"
-    " variance on clean digits. The last two columns: on noise. Best decay there: "
-    + ", ".join(sorted(set(chosen["noisy"])))
-    + ". Means with 95 % intervals over seeds.",
-    where,
+known = {"network": "784-100-10", "epochs": epochs}
+network = Source(dataset, len(inputs), seeds, known | noise)
+chosen = sorted(set(per_seed("weight_decay", noise_std, "best decay")))
+table(
+    pd.DataFrame(
+        {
+            title: [statistics.as_text(per_seed(column, level, arm)) for arm in arms]
+            for title, (column, level) in columns.items()
+        },
+        index=list(arms),
+    ),
+    "First two columns: share of the first layer's squared effective weights on the left half, trained"
+    " on clean digits and on digits with noise there. Weighted: each square times its pixel's variance"
+    " on clean digits. The last two columns: on noise. Best decay there:"
+    f" {', '.join(f'{decay:g}' for decay in chosen)}. Means with 95 % intervals over seeds.",
+    network,
 )
 
 # %% [markdown]
-# The two views differ in what they see. Weighted by the pixels' variance, a weight counts by the signal
-# it lets in; unweighted, weights at the border count too, where there is nothing but noise.
+# The two views differ in what they see. Weighted by the pixels' variance, a weight counts by the
+# signal it lets in; unweighted, weights at the border count too, where there is nothing but noise.
 #
 # The picture: root mean square weights by pixel, over the units. Where a pixel never changes and
 # no noise falls on it, a weight stays what it was at the start, unless decay removes it.
 
 # %% tags=["hide-input"]
-fig, axes = figures.figure(2, 5, height=3.3)
-for row, noise in zip(axes, ("clean", "noisy")):
-    for ax, arm in zip(row, arms):
-        sources = [chosen[noise, seed] if arm == "best decay" else arm for seed in seeds]
-        image = np.sqrt(np.mean([squares[noise, s, a] for s, a in zip(seeds, sources)], axis=0))
-        ax.imshow(image.reshape(28, 28), cmap="viridis", vmin=0, interpolation="nearest")
-        ax.axvline(13.5, color="white", linewidth=0.8)
-        ax.set_xticks([])
-        ax.set_yticks([])
-    row[0].set_ylabel(f"trained {'on clean' if noise == 'clean' else 'on noise'}")
-for ax, arm in zip(axes[0], arms):
-    ax.set_title(arm, fontsize=10)
-means = {arm: per_seed("share", "noisy", arm).mean() for arm in arms}
-before = {arm: per_seed("share", "clean", arm).mean() for arm in arms}
-figures.show(
-    fig,
-    alt="Ten images of weight size by pixel, five arms in columns, trained on clean digits above and"
-    " with noise on the left half below. Share of the squared weights on the left: "
-    + ", ".join(f"{arm} from {before[arm]:.2f} to {means[arm]:.2f}" for arm in arms)
-    + ".",
-    caption="Root mean square effective weights by pixel, bright is large, each on its own scale."
-    " Share on the left half, clean to noisy: "
-    + ", ".join(f"{arm} {before[arm]:.2f} to {means[arm]:.2f}" for arm in arms)
-    + ".",
-    source=where,
+picture = Picture(2, 5, height=3.3)
+from_to = [
+    f"{arm} {per_seed('share', 0.0, arm).mean():.2f} to {per_seed('share', noise_std, arm).mean():.2f}"
+    for arm in arms
+]
+both = [(level, arm) for level in (0.0, noise_std) for arm in arms]
+for panel, (level, arm) in zip(picture, both):
+    trained = "on noise" if level else "on clean"
+    size = np.sqrt(squares[rows_of(arm, level).run].mean(axis=0)).reshape(28, 28)
+    panel.ax.imshow(size, cmap="viridis", vmin=0, interpolation="nearest")
+    panel.ax.axvline(13.5, color="white", linewidth=0.8)
+    panel.ax.set(xticks=[], yticks=[])
+    panel.ax.set_title("" if level else arm, loc="center", fontsize=10)
+    panel.ax.set_ylabel(f"trained {trained}" if arm == "BN" else "")
+    left = per_seed("share", level, arm).mean()
+    panel.note(f"{arm}, trained {trained}: {left:.2f} of the squared weights on the left")
+picture.show(
+    says="Root mean square effective weights by pixel, bright is large, each on its own scale. Share on"
+    f" the left half, clean to noisy: {', '.join(from_to)}.",
+    source=network,
     name="where-the-noise-is",
 )
 
 # %% [markdown]
-# The verdicts. What the noisy loss does is in the rows for the network without regularization: the
-# closed form lets one expect that weights leave the noisy half with or without BN. What BN adds is
-# in the differences.
-
+# The closed form lets one expect that weights leave the noisy half with or without BN: the noisy
+# loss drives them out. Do they, and do they with BN more than without?
 
 # %% tags=["hide-input"]
+data_name = name_of(dataset)
+
+
 def below_zero(statement, measured):
-    page.check("noise", statement, measured, 0.0, kind="empirical", relation="below")
+    return check(
+        "noise", statement, measured, 0.0, kind="empirical", relation="below", source=network
+    )
 
 
-on_noise = {arm: per_seed("share", "noisy", arm) for arm in arms}
+on_noise = {arm: per_seed("share", noise_std, arm) for arm in arms}
+moved = {arm: on_noise[arm] - per_seed("share", 0.0, arm) for arm in arms}
 words = {
     "BN": "BN",
     "none": "no regularization",
     "best decay": "the best weight_decay",
     "weight norm.": "weight normalization",
 }
-for arm in ("BN", "none", "best decay"):
+with_bn, *_ = [
     below_zero(
-        f"share of the first layer's squared weights on the noisy half of MNIST, {words[arm]}:"
+        f"share of the first layer's squared weights on the noisy half of {data_name}, {words[arm]}:"
         " trained on noise minus trained on clean digits",
-        on_noise[arm] - per_seed("share", "clean", arm),
+        moved[arm],
     )
+    for arm in ("BN", "none", "best decay")
+]
 for arm in ("none", "best decay", "weight norm."):
     below_zero(
-        "share of the first layer's squared weights on the noisy half of MNIST, trained on noise:"
-        f" BN minus {words[arm]}",
+        f"share of the first layer's squared weights on the noisy half of {data_name}, trained on"
+        f" noise: BN minus {words[arm]}",
         on_noise["BN"] - on_noise[arm],
     )
-page.check(
+changes = (
+    "the share of its first layer's squared weights there changes by {measured:+.3f}"
+    " [{low:+.3f}, {high:+.3f}], without regularization by {none:+.3f}."
+)
+finding(
+    {
+        "borne out": f"A network with BN leaves the noisy half: {changes}",
+        "not borne out": f"A network with BN moves towards the noisy half: {changes}",
+        "undecided": "Whether a network with BN leaves the noisy half, {repetitions} seeds cannot say:"
+        f" {changes}",
+    },
+    with_bn,
+    none=moved["none"].mean(),
+)
+regret = check(
     "regret",
-    "regret of untuned BN against the best weight_decay, accuracy, MNIST, noise on the left half",
-    per_seed("test_accuracy", "noisy", "best decay") - per_seed("test_accuracy", "noisy", "BN"),
+    f"regret of untuned BN against the best weight_decay, accuracy, {data_name}, noise on the left half",
+    per_seed("test_accuracy", noise_std, "best decay") - per_seed("test_accuracy", noise_std, "BN"),
     0.01,
     kind="empirical",
     relation="below",
+    source=network,
+)
+loses = "Untuned BN classifies {measured:.1%} [{low:.1%}, {high:.1%}] fewer test images right than"
+finding(
+    {
+        "borne out": f"{loses} the best weight_decay, less than the one percent allowed for.",
+        "not borne out": f"{loses} the best weight_decay, more than the one percent allowed for.",
+        "undecided": f"{loses} the best weight_decay; whether that is less than one percent,"
+        " {repetitions} seeds cannot say.",
+    },
+    regret,
 )
 
 # %% [markdown]
-# The rows for the network without regularization test the closed form's hint that the noisy loss is
-# enough. Where they say "not borne out", it was not enough in this training, and there is a place to
-# look for the reason: pixels that are the same in all images. On the noisy half they carry noise and
-# nothing else. At rest their weights would be 0. But each noisy batch also pushes them
-# at random, and weights that nothing bounds keep what they collect. So compare them with the
-# weights of such pixels on the clean half.
+# Where weights do not leave the noisy half without regularization, the noisy loss alone was not
+# enough in this training. There is a place to look for the reason: pixels that are the same in all
+# images. On the noisy half they carry noise and nothing else. At rest their weights would be 0.
+# But each noisy batch also pushes them at random, and weights that nothing bounds keep what they
+# collect. So compare them with the weights of such pixels on the clean half.
 
-# %%
-dead = np.ptp(inputs["train"], axis=0) == 0
-ratio = {
-    arm: [
-        squares["noisy", seed, arm][dead & noisy_pixels].mean()
-        / squares["noisy", seed, arm][dead & ~noisy_pixels].mean()
-        for seed in seeds
-    ]
-    for arm in ("BN", "none", "weight norm.", "layer norm.")
-}
-print("mean squared weight of pixels without signal, noisy half over clean half:")
-for arm, found in ratio.items():
-    print(f"{arm:>12}: {statistics.as_text(found, '{:.2f}', geometric=True)}")
+# %% tags=["hide-input"]
+constant = np.ptp(inputs, axis=0) == 0
+ratio = {}
+for arm in ("BN", "none", "weight norm.", "layer norm."):
+    of_pixels = squares[rows_of(arm, noise_std).run]
+    noise_alone = of_pixels[:, constant & noisy_pixels].mean(axis=1)
+    ratio[arm] = noise_alone / of_pixels[:, constant & ~noisy_pixels].mean(axis=1)
+table(
+    pd.DataFrame(
+        [[statistics.as_text(found, "{:.2f}", geometric=True) for found in ratio.values()]],
+        index=["noisy half over clean half"],
+        columns=list(ratio),
+    ),
+    "Mean squared weight of pixels that are the same in all images. Geometric means with 95 % intervals"
+    " over seeds.",
+    network,
+)
 below_zero(
     "log10 of the mean squared weight of pixels that carry noise alone over that of constant clean"
-    " pixels, MNIST: BN minus no regularization",
+    f" pixels, {data_name}: BN minus no regularization",
     np.log10(ratio["BN"]) - np.log10(ratio["none"]),
 )
 
 # %% [markdown]
+# ## What it means for your network
+#
+# - If a known part of your inputs is noisy, train on it as it is, noise included. For one unit
+#   that alone turns the weights as well as can be; no single `weight_decay` can.
+# - In a network that is not trained to rest, something has to bound the weights that only noise
+#   reaches. BN does so without knowing which they are; so does a well chosen `weight_decay`.
+# - That weights leave the noise is not a gain in itself: look at the accuracy.
+#
 # ## What we learned
 #
-# - With noise on one half, the penalty at BN's solution is $\lambda$ on all signal and
-#   $1 + \lambda$ on the noise, and the noise is on that half alone. A trained `BatchNorm1d` does this
+# - With noise on one half, the penalty at BN's solution is $\lambda$ on all signal and $1 +
+#   \lambda$ on the noise, and the noise is on that half alone. A trained `BatchNorm1d` does this
 #   to many digits.
 # - For one unit and squared loss the noisy loss does all of the turning, and BN sets the length.
 #   White shrinkage cannot turn the weights as $N$ does.
-# - In a network the table shows where each way of regularizing puts its weights, and the verdicts
-#   say which differences are larger than chance.
+# - In a network that carries over only in part. On the small subset of digits the squared weights
+#   leave the noisy half with BN; without regularization they move *towards* it. Weighted by the
+#   signal that they let in, they leave it in every way of training.
+# - The reason is on pixels that carry noise alone. Without regularization their weights grow under
+#   the pushes of the noise; with BN they grow much less.
+# - The batch is not what matters: layer normalization, which uses none, leaves the noisy half as
+#   BN does. And leaving it is not accuracy: the best `weight_decay` leaves it less and classifies
+#   no worse.
 #
 # ## Where it stops
 #
-# - A large weight on a clean pixel that hardly varies costs next to nothing, yet counts in the share.
-#   The weighted columns and the noise's part in the output are the other views.
-# - A smaller share on the noisy half is not better by itself; the row on accuracy says whether
-#   it paid.
+# - A large weight on a clean pixel that hardly varies costs next to nothing, yet counts in the
+#   share. The weighted columns and the noise's part in the output are the other views.
 # - Networks are compared after a fixed number of steps, not at rest.
-# - Layer normalization, too, divides by something that contains the noise, and uses no batch. Where
-#   it moves as BN does, the batch is not what matters.
+# - Layer normalization, too, divides by something that contains the noise. Which of the two it is
+#   that bounds the weights, the noise in the divisor or the division, is not told apart here.
 # - Initial weights on pixels that never change stay in the sum, for all arms but weight decay.
+#
+# ## Exercises
+#
+# **1. Derive.** The read-out has two inputs that are uncorrelated, one on each half, both with
+# variance 1 and the same covariance $c$ with the target. The left one gets noise of variance
+# $\sigma^2$. Which share of the squared weights is on the left for least squares on noisy inputs,
+# for BN, and for weight normalization with multiplier $\nu \ge 0$? Why can weight normalization
+# not go as far?
+#
+# :::{dropdown} Solution
+# The weights are $c/(1 + \sigma^2)$ and $c$ for least squares, and BN scales both by the same
+# $1/(1 + \lambda)$: the share is $1/(1 + (1 + \sigma^2)^2)$ for both. Weight normalization has
+# $c/(1 + \sigma^2 + \nu)$ and $c/(1 + \nu)$, with the ratio $1 + \sigma^2/(1 + \nu)$, which falls
+# as $\nu$ grows: the share is $1/(1 + (1 + \sigma^2/(1 + \nu))^2)$. What is added to both
+# variances alike makes them more alike.
+# :::
+#
+# **2. Run.** Set `gamma = 0.3`. Which numbers of BN in the table of five ways change, and by how
+# much? Why does the row of weight normalization change too, and nothing in the network?
+#
+# :::{dropdown} Solution
+# BN's weights are $v = (\gamma/\kappa)\,(\Sigma + N)^{-1}c$ and $1 + \lambda = \kappa/\gamma$,
+# where $\kappa$ depends on the data alone. So the length becomes 0.3/0.5 of what it was and $1 +
+# \lambda$ becomes 0.5/0.3 of it; shares and $R^2$ do not see a length, and stay. Weight
+# normalization is given the length of BN's weights, so that a smaller one asks for a larger $\nu$,
+# whiter weights and a larger share on the noisy half. The networks learn their $\gamma$: the
+# parameter is that of the read-out.
+# :::
