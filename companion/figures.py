@@ -149,13 +149,13 @@ class Panel:
         """Unconnected points; the words say where they lie."""
         self.ax.plot(x, y, marker, label=label, color=_color(color), **keywords)
         if words:
-            self._remember(label, x, y)
+            self._remember(label, x, y, _cloud)
 
     def level(self, y, label=None, color="theory", style="--"):
         """A horizontal line."""
         self.ax.axhline(y, color=_color(color), linewidth=1.2, linestyle=style, label=label)
         if label:
-            self.notes.append(f"{label} is the level {y:.3g}")
+            self.notes.append(f"{label} is the level {_number(y)}")
 
     def image(self, values, title, side=28):
         """Weights as an image on its own symmetric scale: blue below 0, red above."""
@@ -180,7 +180,7 @@ class Panel:
 
     def words(self):
         """What the panel shows, in one sentence."""
-        said = [_course(*one) for one in self.series] + self.notes
+        said = [describe(*one) for describe, *one in self.series] + self.notes
         if not said:
             return ""
         title, x, y = (
@@ -191,8 +191,8 @@ class Panel:
         head += f" ({' and '.join(scales)} logarithmic)" if scales else ""
         return (f"{head}: " if head else "") + "; ".join(said) + "."
 
-    def _remember(self, label, x, y):
-        self.series.append((label, np.asarray(x).ravel(), np.asarray(y, dtype=np.float64).ravel()))
+    def _remember(self, label, x, y, describe=None):
+        self.series.append((describe or _course, label, np.asarray(x).ravel(), np.asarray(y, dtype=np.float64).ravel()))
 
 
 def _color(color):
@@ -210,22 +210,31 @@ def _course(label, x, y):
     if not kept.any():
         return f"{name} has no finite value"
     x, y = x[kept], y[kept]
-    at = (lambda value: f"{value:.3g}") if np.issubdtype(x.dtype, np.number) else str
+    at = _number if np.issubdtype(x.dtype, np.number) else str
     if len(y) == 1:
-        return f"{name} is {y[0]:.3g} at {at(x[0])}"
-    steps, spread = np.diff(y), np.ptp(y)
-    ends = f"from {y[0]:.3g} at {at(x[0])} to {y[-1]:.3g} at {at(x[-1])}"
-    if spread <= 1e-9 * max(np.abs(y).max(), 1e-300):
-        return f"{name} stays at {y[0]:.3g}"
-    if (steps >= 0).all():
-        return f"{name} rises {ends}"
-    if (steps <= 0).all():
-        return f"{name} falls {ends}"
-    low, high = int(y.argmin()), int(y.argmax())
-    inner = [
-        f"{word} {y[i]:.3g} at {at(x[i])}" for word, i in (("lowest", low), ("highest", high)) if 0 < i < len(y) - 1
-    ]
+        return f"{name} is {_number(y[0])} at {at(x[0])}"
+    if np.ptp(y) <= 1e-9 * max(np.abs(y).max(), 1e-300):
+        return f"{name} stays at {_number(y[0])}"
+    ends = f"from {_number(y[0])} at {at(x[0])} to {_number(y[-1])} at {at(x[-1])}"
+    steps = np.diff(y)
+    if (steps >= 0).all() or (steps <= 0).all():
+        return f"{name} {'rises' if y[-1] > y[0] else 'falls'} {ends}"
+    turns = {"lowest": int(y.argmin()), "highest": int(y.argmax())}
+    inner = [f"{word} {_number(y[i])} at {at(x[i])}" for word, i in turns.items() if 0 < i < len(y) - 1]
     return f"{name} goes {ends}" + (f", {', '.join(inner)}" if inner else "")
+
+
+def _cloud(label, x, y):
+    """Where points lie, in words."""
+    if len(y) <= 2 or not np.issubdtype(x.dtype, np.number):
+        return _course(label, x, y)
+    x_ends, y_ends = ((_number(np.nanmin(values)), _number(np.nanmax(values))) for values in (x, y))
+    return f"{_plain(label or 'points')}, {len(y)} points: {y_ends[0]} to {y_ends[1]} for {x_ends[0]} to {x_ends[1]}"
+
+
+def _number(value):
+    """Three significant digits; whole numbers whole."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e7 else f"{value:.3g}"
 
 
 def _svg(figure, alt):

@@ -65,11 +65,17 @@ class Source:
         words = [named + (f" ({self.train_size:,} rows)" if self.train_size else "")]
         for name, value in self.conditions.items():
             parts = value if isinstance(value, (list, tuple)) else [value]
-            said = ", ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+            said = ", ".join(_said(part) for part in parts)
             words.append(f"{name.replace('_', ' ')} {said}")
         if self.seeds:
             words.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
         return ", ".join(words)
+
+
+def _said(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 CLOSED_FORM = Source()
