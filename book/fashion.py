@@ -58,9 +58,9 @@ if data.is_available(dataset):
     shown.ask(found)
 else:
     page.sentence(
-        f"This page shows no result: the files of {dataset} are missing. They are in no Python package;"
-        " `make data` fetches them (30 MB), or BNLIB_DATA names a folder that has FashionMNIST/raw. Then"
-        " `make book` runs this chapter again."
+        f"This page shows no result: the files of {dataset} are missing. They are in no Python"
+        " package; `make data` fetches them (30 MB), or BNLIB_DATA names a folder that has"
+        " FashionMNIST/raw. Then `make book` runs this chapter again."
     )
 
 # %% [markdown]

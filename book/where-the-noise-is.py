@@ -108,9 +108,7 @@ def share(v):
 
 
 for way, v in {"clean": ridge(clean, 0), "noisy": ridge(with_noise, 0), "BN": fit.weights}.items():
-    print(
-        f"{way:>6}: {share(v):.1%} of the squared weights on the left, length {np.linalg.norm(v):.3f}"
-    )
+    print(f"{way:>6}: {share(v):.1%} of |v|^2 on the left, length {np.linalg.norm(v):.3f}")
 
 
 # %% tags=["hide-input"]
@@ -142,8 +140,8 @@ table(
         }
         for way, v in ways.items()
     ).set_axis(list(ways)),
-    f"Five ways in closed form. Best ridge: α = {best_alpha:.2g}. Multiplier of weight normalization:"
-    f" ν = {nu:.2g}. BN: λ = {fit.rate:.3f}; on clean digits it would be"
+    f"Five ways in closed form. Best ridge: α = {best_alpha:.2g}. Multiplier of weight"
+    f" normalization: ν = {nu:.2g}. BN: λ = {fit.rate:.3f}; on clean digits it would be"
     f" {theory.least_squares(clean, gamma).rate:.3f}.",
     source,
 )
@@ -307,9 +305,9 @@ table(
         },
         index=list(arms),
     ),
-    "First two columns: share of the first layer's squared effective weights on the left half, trained"
-    " on clean digits and on digits with noise there. Weighted: each square times its pixel's variance"
-    " on clean digits. The last two columns: on noise. Best decay there:"
+    "First two columns: share of the first layer's squared effective weights on the left half,"
+    " trained on clean digits and on digits with noise there. Weighted: each square times its"
+    " pixel's variance on clean digits. The last two columns: on noise. Best decay there:"
     f" {', '.join(f'{decay:g}' for decay in chosen)}. Means with 95 % intervals over seeds.",
     network,
 )
@@ -323,10 +321,9 @@ table(
 
 # %% tags=["hide-input"]
 picture = Picture(2, 5, height=3.3)
-from_to = [
-    f"{arm} {per_seed('share', 0.0, arm).mean():.2f} to {per_seed('share', noise_std, arm).mean():.2f}"
-    for arm in arms
-]
+on_clean = {arm: per_seed("share", 0.0, arm) for arm in arms}
+on_noise = {arm: per_seed("share", noise_std, arm) for arm in arms}
+from_to = [f"{arm} {on_clean[arm].mean():.2f} to {on_noise[arm].mean():.2f}" for arm in arms]
 both = [(level, arm) for level in (0.0, noise_std) for arm in arms]
 for panel, (level, arm) in zip(picture, both):
     trained = "on noise" if level else "on clean"
@@ -336,11 +333,11 @@ for panel, (level, arm) in zip(picture, both):
     panel.ax.set(xticks=[], yticks=[])
     panel.ax.set_title("" if level else arm, loc="center", fontsize=10)
     panel.ax.set_ylabel(f"trained {trained}" if arm == "BN" else "")
-    left = per_seed("share", level, arm).mean()
+    left = (on_noise if level else on_clean)[arm].mean()
     panel.note(f"{arm}, trained {trained}: {left:.2f} of the squared weights on the left")
 picture.show(
-    says="Root mean square effective weights by pixel, bright is large, each on its own scale. Share on"
-    f" the left half, clean to noisy: {', '.join(from_to)}.",
+    says="Root mean square effective weights by pixel, bright is large, each on its own scale."
+    f" Share on the left half, clean to noisy: {', '.join(from_to)}.",
     source=network,
     name="where-the-noise-is",
 )
@@ -359,8 +356,7 @@ def below_zero(statement, measured):
     )
 
 
-on_noise = {arm: per_seed("share", noise_std, arm) for arm in arms}
-moved = {arm: on_noise[arm] - per_seed("share", 0.0, arm) for arm in arms}
+moved = {arm: on_noise[arm] - on_clean[arm] for arm in arms}
 words = {
     "BN": "BN",
     "none": "no regularization",
@@ -369,8 +365,8 @@ words = {
 }
 with_bn, *_ = [
     below_zero(
-        f"share of the first layer's squared weights on the noisy half of {data_name}, {words[arm]}:"
-        " trained on noise minus trained on clean digits",
+        f"share of the first layer's squared weights on the noisy half of {data_name},"
+        f" {words[arm]}: trained on noise minus trained on clean digits",
         moved[arm],
     )
     for arm in ("BN", "none", "best decay")
@@ -389,15 +385,16 @@ finding(
     {
         "borne out": f"A network with BN leaves the noisy half: {changes}",
         "not borne out": f"A network with BN moves towards the noisy half: {changes}",
-        "undecided": "Whether a network with BN leaves the noisy half, {repetitions} seeds cannot say:"
-        f" {changes}",
+        "undecided": "Whether a network with BN leaves the noisy half, {repetitions} seeds cannot"
+        f" say: {changes}",
     },
     with_bn,
     none=moved["none"].mean(),
 )
 regret = check(
     "regret",
-    f"regret of untuned BN against the best weight_decay, accuracy, {data_name}, noise on the left half",
+    f"regret of untuned BN against the best weight_decay, accuracy, {data_name}, noise on the left"
+    " half",
     per_seed("test_accuracy", noise_std, "best decay") - per_seed("test_accuracy", noise_std, "BN"),
     0.01,
     kind="empirical",
@@ -435,8 +432,8 @@ table(
         index=["noisy half over clean half"],
         columns=list(ratio),
     ),
-    "Mean squared weight of pixels that are the same in all images. Geometric means with 95 % intervals"
-    " over seeds.",
+    "Mean squared weight of pixels that are the same in all images. Geometric means with 95 %"
+    " intervals over seeds.",
     network,
 )
 below_zero(
