@@ -5,7 +5,8 @@ from sklearn.linear_model import Ridge
 
 from benchmarks.timing import fastest
 from bnlib import data
-from bnlib.theory import Moments, noise_path
+from bnlib.moments import Moments
+from bnlib.theory import noise_path
 
 LEVELS = np.linspace(0.03, 3, 100)
 REFITS = 3  # of scikit-learn, out of the 100; the time is taken as proportional

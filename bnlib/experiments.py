@@ -85,6 +85,15 @@ def sweep(
     later are trained without the arms already there: they agree with those of a sweep made at once to rounding.
     A kept row is used again for the same arm, conditions, schedule, seed, code of the library, code and arguments of
     `look`, and `look_steps`.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> arms, few = [Arm("batch"), Arm("none", weight_decay=1e-3)], [Conditions(train_size=256)]
+    >>> with ThreadPoolExecutor(1) as here:
+    ...     runs = sweep(arms, few, Schedule(hidden=(8,), epochs=1), seeds=[0], executor=here)
+    >>> runs[["normalization", "weight_decay", "train_size", "seed"]].values.tolist()
+    [['batch', 0.0, 256, 0], ['none', 0.001, 256, 0]]
     """
     for name, values in {"arms": arms, "conditions": conditions, "seeds": seeds}.items():
         if not len(values):
@@ -152,6 +161,12 @@ def best_decays(runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",)) 
     -------
     pandas.DataFrame
         Those rows. A training that diverged, so that its loss is not a number, is never the best.
+
+    Examples
+    --------
+    >>> runs = pd.DataFrame({"seed": 0, "noise_std": 1.0, "normalization": "none", "weight_decay": [0.01, 0.1]})
+    >>> best_decays(runs.assign(validation_loss=[0.4, 0.3])).weight_decay.tolist()
+    [0.1]
     """
     searched = runs[runs.normalization == "none"].dropna(subset="validation_loss")
     return searched.loc[searched.groupby(["seed", *conditions]).validation_loss.idxmin()]
@@ -169,6 +184,12 @@ def by_seed(rows: pd.DataFrame, values: str, condition: str = "noise_std") -> pd
     Returns
     -------
     pandas.DataFrame
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"seed": [0, 0, 1, 1], "noise_std": [0.0, 1.0] * 2, "rate": [0.5, 0.2, 0.6, 0.1]})
+    >>> by_seed(rows, "rate").loc[1].tolist()
+    [0.6, 0.1]
     """
     return rows.pivot(index="seed", columns=condition, values=values)
 

@@ -435,6 +435,13 @@ def evaluate(
     Returns
     -------
     list of (accuracy, loss)
+
+    Examples
+    --------
+    >>> outputs = np.array([[2.0, 0.0], [0.0, 2.0]])
+    >>> [(accuracy, loss)] = evaluate([nn.Identity()], outputs, np.array([0, 0]), noise_std=0.0, seed=0)
+    >>> accuracy, round(loss, 4)
+    (0.5, 1.1269)
     """
     x = _noise(noise_std, [seed, 2])(torch.as_tensor(inputs).clone())
     target = torch.as_tensor(labels)
@@ -459,6 +466,13 @@ def standardize(dataset: "Dataset") -> dict[str, np.ndarray]:
     -------
     dict of str to ndarray, shape (n, 784), dtype float32
         Keys ``train``, ``validation``, ``test``; the pixels of ``train`` have mean 0 and standard deviation 1.
+
+    Examples
+    --------
+    >>> from bnlib import data
+    >>> pixels = standardize(data.load("mnist-5k"))["train"]
+    >>> pixels.shape, float(pixels.std().round(3))
+    ((3000, 784), 1.0)
     """
     mean = dataset.train.images.mean(dtype=np.float64)
     std = dataset.train.images.std(dtype=np.float64)

@@ -34,7 +34,7 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from bnlib import meter, models, theory, training
-from bnlib.theory import Moments
+from bnlib.moments import Moments
 from bnlib.training import half_squared_error
 from companion.figures import Picture
 from companion.page import check, finding

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from bnlib import meter, models, theory, training
-from bnlib.theory import Moments
+from bnlib.moments import Moments
 from bnlib.training import half_squared_error
 from companion.figures import COLORS, INK, Picture
 from companion.page import check, finding
