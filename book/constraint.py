@@ -38,7 +38,8 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bnlib import models, training
-from bnlib.theory import Moments, effective_weights, least_squares
+from bnlib.moments import Moments
+from bnlib.theory import effective_weights, least_squares
 from companion.figures import COLORS, INK, Picture
 from companion.page import check, finding, sentence
 from companion.records import CLOSED_FORM, Source
@@ -408,7 +409,7 @@ eps_exact = Fraction(144)  # 25 + 144 = 13 squared
 inside = fold(w_exact, scale, Sigma, eps_exact)
 s_exact = root(eps_exact * scale**2 / (scale**2 - inside @ Sigma @ inside))
 check(
-    "stationarity",
+    "constraint",
     "eps > 0: raw weights recovered from their effective weights in exact arithmetic",
     measured=list(s_exact / scale * inside),
     predicted=list(w_exact),

@@ -700,6 +700,7 @@ check(
     measured=bool(share[0] > share[1] < share[2]),
     predicted=True,
     kind="exact",
+    role="exploratory",  # the theorem says nothing of the whole unit's share
 )
 
 # %% [markdown]

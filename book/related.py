@@ -217,7 +217,7 @@ check(
 # %% [markdown]
 # ## The step tunes itself, and that is not the rate
 #
-# Five step sizes, and the bound of **(ii)** for every unit after every step.
+# Several step sizes, and the bound of **(ii)** for every unit after every step.
 
 # %% tags=["hide-input"]
 effective, bounds = {}, {}
@@ -259,9 +259,11 @@ picture.show(
     name="related-effective-step",
 )
 finding(
-    "The step tunes itself: of five step sizes, {apart:,.0f} to 1, none leaves an effective step above"
-    " {large:.2g} after {taken} steps, where the largest began at {first:.0f}; every unit kept its bound.",
+    "The step tunes itself: of {tried} step sizes, {apart:,.0f} to 1, none leaves a mean effective step"
+    " above {large:.2g} after {taken} steps, where the largest began at {first:.0f}; every unit kept its"
+    " bound.",
     bounded,
+    tried=len(step_sizes),
     apart=max(at_start) / min(at_start),
     large=max(at_end),
     first=max(at_start),
@@ -315,7 +317,7 @@ finding(
     " while the step grew {grown:.0f}-fold, end in the same network, to {difference:.0e}.",
     same,
     taken=steps,
-    grown=p ** (-2 * steps),
+    grown=p ** (-2 * (steps - 1)),  # the last step over the first
 )
 
 picture = Picture(1, 2, width=7.4, height=3.4)
@@ -537,8 +539,8 @@ training.fit(fresh_network(), batches, cross_entropy, 0.5, momentum=0.9, observe
 parts = np.array(parts)[:steps]
 finding(
     "That BN smooths the gradient is an equality with the rate in it, to {worst:.0e} in torch: it takes"
-    " {first:.0%} off the squared gradient at the first step, and {last:.3%} after {taken} steps, with"
-    " γ and β nearly at rest.",
+    " {first:.0%} off the squared gradient at the first step, and {last:.3%} after {taken} steps, as"
+    " γ and β settle.",
     *equalities,
     first=parts[0].sum(),
     last=parts[-1].sum(),
@@ -812,7 +814,7 @@ finding(
 #
 # ## Exercises
 #
-# **1.** Let $\lvert g_k\rvert = g > 0$ at every step in {prf:ref}`cor-ray` (ii), with decay. Where does $G_k$ settle?
+# **1. Derive.** Let $\lvert g_k\rvert = g > 0$ at every step in {prf:ref}`cor-ray` (ii), with decay. Where does $G_k$ settle?
 # From which starts, and how far does a step then turn?
 #
 # :::{dropdown} Solution
@@ -824,7 +826,7 @@ finding(
 # longer changes, and $\cos\varphi = p$ by (iv).
 # :::
 #
-# **2.** Set `weight_decay = 0.02`. Where will the dashed line of the right-hand picture be, and are 300 steps enough to
+# **2. Run.** Set `weight_decay = 0.02`. Where will the dashed line of the right-hand picture be, and are 300 steps enough to
 # get there? Run it, then choose `steps`.
 #
 # :::{dropdown} Solution

@@ -338,7 +338,6 @@ others = [  # one per cent would be too far for rounding
         -2.0,
         kind="empirical",
         relation="above",
-        role="theorem",
         source=read_out_source,
     )
     for name in ("half", "twice", "none")
@@ -563,7 +562,7 @@ finding(
 #
 # ## Exercises
 #
-# **1.** For least squares, one unit: how far from BN's weights does the unit without BN end that
+# **1. Derive.** For least squares, one unit: how far from BN's weights does the unit without BN end that
 # pays $f\lambda$? Why does nothing of the data but $\lambda$ enter?
 #
 # :::{dropdown} Solution
@@ -575,7 +574,7 @@ finding(
 # a softmax the shapes differ, and the weights turn as well.
 # :::
 #
-# **2.** In the table some class turns negative between two values of $\gamma$. Set `gammas` to close
+# **2. Run.** In the table some class turns negative between two values of $\gamma$. Set `gammas` to close
 # in on the $\gamma$ where it happens. What is $\lambda$ of that class there, and what would a learned
 # $\gamma_k$, one for each class, do?
 #

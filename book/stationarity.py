@@ -461,6 +461,7 @@ check(
     bool((rest.rates > 0).all()),
     True,
     kind="exact",
+    role="exploratory",  # what part 3 asks for, not what it says
     source=fixed,
 )
 same = check(
