@@ -91,7 +91,8 @@ def rate(v: ArrayLike, grad_v: ArrayLike, gamma: ArrayLike) -> NDArray[np.float6
     -------
     float or ndarray, shape (k,)
         Multiplier of (1/2) v'Sigma v that the gradient of the BN network carries. Negative when
-        the unit would rather be larger than gamma lets it.
+        the unit would rather be larger than gamma lets it. The same in all units of the inputs
+        (theorem invariance).
 
     Raises
     ------
@@ -121,7 +122,7 @@ def l2_equivalent_rate(v: ArrayLike, grad_v: ArrayLike) -> NDArray[np.float64]:
     -------
     float or ndarray, shape (k,)
         The rate alpha at which grad_v L + alpha v has no component along v, in units of
-        ``weight_decay`` in ``torch.optim.SGD``.
+        ``weight_decay`` in ``torch.optim.SGD``. Inputs times a give it times a^2 (theorem invariance).
 
     Raises
     ------
