@@ -3,8 +3,11 @@
 import counting
 import pytest
 from commands import SmokeBook
+from xdist.scheduler import LoadScopeScheduling
 
 SITE = "tests/site/"
+# files whose fixtures are dear: one worker goes through them, in order
+TOGETHER = ("test_experiments.py", "test_looks.py", "test_rebuild.py")
 BOOK = pytest.StashKey[SmokeBook]()
 
 
@@ -33,6 +36,20 @@ def pytest_xdist_node_collection_finished(node, ids):
     """In the process that hands the tests out: a worker has collected."""
     if any(name.startswith(SITE) for name in ids):
         node.config.stash[BOOK].start()
+
+
+class ByTestOrFile(LoadScopeScheduling):
+    """Hands out tests one by one, and some files whole: the mark ``xdist_group`` is lost between pytest 9.2 and xdist 3.8."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        return file if file.endswith(TOGETHER) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # the site's tests stay last
+    return ByTestOrFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,8 +22,6 @@ from bnlib.experiments import Conditions, best_decays, by_seed, run_group, sweep
 from bnlib.meter import measure
 from bnlib.training import Arm, Schedule, batches, evaluate, standardize, train
 
-pytestmark = pytest.mark.xdist_group("sweep")  # the fixtures below are made once
-
 ARMS = [Arm("batch"), Arm("batch", gamma=1.0), Arm("none", weight_decay=1e-2), Arm("weight"), Arm("layer")]
 CONDITIONS = [Conditions(train_size=160, noise_std=std, label_noise=0.1) for std in (0.0, 1.0)]
 SCHEDULE = Schedule(hidden=(8,), epochs=2, batch_size=32)

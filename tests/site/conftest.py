@@ -65,7 +65,12 @@ def visit(browser, address):
             "request",
             lambda request: others.append(request.url) if not request.url.startswith((address, "data:")) else None,
         )
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(f"{message.text} {message.location['url']}") if message.type == "error" else None
+            ),
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{address}/{name}.html", wait_until="networkidle")
         return page, others, errors
