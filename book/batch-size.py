@@ -477,8 +477,8 @@ finding(
         + said,
         "not borne out": "Large batches with the decay of one unit on γ do not leave γ where small"
         " batches do:" + said,
-        "undecided": "Whether large batches with the decay of one unit on γ leave γ where small"
-        " batches do is not decided for all sizes:" + said,
+        "mixed": "Large batches with the decay of one unit on γ leave γ where small batches do in"
+        " {held} of {count} cases:" + said,
     },
     *imitations,
     sizes=" and ".join(map(str, imitated)),

@@ -216,11 +216,11 @@ levels = [
 finding(
     {
         "borne out": "Trained on noisy digits only, it follows the curve that the clean ones predict:"
-        " 1 + λ is within two percent at all {count} noise levels, {worst:.1%} off at worst.",
+        " 1 + λ is within {tolerance:.0%} at all {count} noise levels, {worst:.1%} off at worst.",
         "not borne out": "Trained on noisy digits only, it leaves the curve that the clean ones predict:"
-        " 1 + λ is more than two percent off at all {count} noise levels, {worst:.1%} at worst.",
-        "undecided": "Trained on noisy digits only, it follows the curve that the clean ones predict,"
-        " with 1 + λ and its interval within two percent, at {held} of {count} noise levels; the"
+        " 1 + λ is more than {tolerance:.0%} off at all {count} noise levels, {worst:.1%} at worst.",
+        "mixed": "Trained on noisy digits only, it follows the curve that the clean ones predict,"
+        " with 1 + λ and its interval within {tolerance:.0%}, at {held} of {count} noise levels; the"
         " worst mean is {worst:.1%} off.",
     },
     *levels,

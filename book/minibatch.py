@@ -371,7 +371,6 @@ followed = [
         float(theory.minibatch_factor(M)),
         kind="empirical",
         tolerance=0.02,
-        role="theorem",
         source=generated(units=repetitions, steps=steps, batch_size=M),
     )
     for M, samples in zip(batch_sizes, learned)
@@ -382,12 +381,12 @@ finding(
     {
         "borne out": "Torch learns just that without being told: γ ends at {at_first:.3f} of the"
         " population's best with batches of {first}, at {at_last:.3f} with batches of {last},"
-        " within two percent of the law at all {count} sizes.",
+        " within {tolerance:.0%} of the law at all {count} sizes.",
         "not borne out": "Torch learned something else: γ ended at {at_first:.3f} of the"
         " population's best with batches of {first}, at {at_last:.3f} with batches of {last}, more"
-        " than two percent off the law at all {count} sizes.",
-        "undecided": "Torch's γ ended at {at_first:.3f} of the population's best with batches of"
-        " {first}, at {at_last:.3f} with batches of {last}; within two percent of the law, interval"
+        " than {tolerance:.0%} off the law at all {count} sizes.",
+        "mixed": "Torch's γ ended at {at_first:.3f} of the population's best with batches of"
+        " {first}, at {at_last:.3f} with batches of {last}; within {tolerance:.0%} of the law, interval"
         " included, at {held} of {count} sizes.",
     },
     *followed,
@@ -516,12 +515,12 @@ of_digits = (
 finding(
     {
         "borne out": "Digits break the law's assumption, and their γ is where an average over"
-        " batches that needs none puts it, within two percent with batches of {M} and {last}."
+        " batches that needs none puts it, within {tolerance:.0%} with batches of {M} and {last}."
         + of_digits,
         "not borne out": "Digits break the law's assumption, and their γ is not where an average"
         " over batches that needs none puts it." + of_digits,
-        "undecided": "Digits break the law's assumption; that their γ is where an average over batches"
-        " that needs none puts it, within two percent, is borne out in {held} of {count} cases."
+        "mixed": "Digits break the law's assumption; that their γ is where an average over batches"
+        " that needs none puts it, within {tolerance:.0%}, is borne out in {held} of {count} cases."
         + of_digits,
     },
     *averaged,

@@ -206,10 +206,10 @@ finding(
         " use, on test digits, only about: there its output variance is on average {least:.1%} to"
         " {most:.1%} of γ², layer by layer.",
         "not borne out": "In a trained network every unit is on the ellipsoid of its batch, exactly;"
-        " in use, on test digits, it is off by more than ten percent in every layer: its output"
+        " in use, on test digits, it is off by more than {tolerance:.0%} in every layer: its output"
         " variance is on average {least:.1%} to {most:.1%} of γ².",
-        "undecided": "In a trained network every unit is on the ellipsoid of its batch, exactly; in"
-        " use, on test digits, its output variance is within ten percent of γ², interval included, in"
+        "mixed": "In a trained network every unit is on the ellipsoid of its batch, exactly; in"
+        " use, on test digits, its output variance is within {tolerance:.0%} of γ², interval included, in"
         " {held} of {count} layers, and on average {least:.1%} to {most:.1%} of it.",
     },
     *in_use,
@@ -349,8 +349,7 @@ finding(
         " {twice:.2g} and {none:.2g} times their length from there.",
         "not borne out": same + " but so it has, to a hundredth, with half, twice or none of them:"
         " {half:.2g}, {twice:.2g} and {none:.2g} times their length from there.",
-        "undecided": same
-        + " that other rates lead elsewhere shows in {held} of {count} cases: with"
+        "mixed": same + " that other rates lead elsewhere shows in {held} of {count} cases: with"
         " half, twice or none of them the weights end at {half:.2g}, {twice:.2g} and {none:.2g} times"
         " their length from there.",
     },
@@ -516,7 +515,7 @@ finding(
     {
         "borne out": moved + ".",
         "not borne out": moved + ": paying makes less than a hundredfold difference.",
-        "undecided": moved + "; {held} of {count} comparisons show a hundredfold difference beyond"
+        "mixed": moved + "; {held} of {count} comparisons show a hundredfold difference beyond"
         " doubt.",
     },
     *left_behind,

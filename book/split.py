@@ -504,7 +504,7 @@ finding(
         " ratios are {least:.3f} to {most:.3f}.",
         "not borne out": "On digits two forward passes do not find what they should: the ratios to what"
         " the weights say, and to {copies} copies, are {least:.3f} to {most:.3f}.",
-        "undecided": "On digits two forward passes find what they should, against the weights and"
+        "mixed": "On digits two forward passes find what they should, against the weights and"
         " against {copies} copies, in {held} of {count} comparisons; the ratios are {least:.3f} to"
         " {most:.3f}.",
     },

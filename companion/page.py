@@ -2,13 +2,14 @@
 
 import html
 import string
+import typing
 import zlib
 
 from bnlib.validation import choice
 from companion import records, statistics
-from companion.records import CLOSED_FORM, Check, Finding, Rows, Table
+from companion.records import CLOSED_FORM, Check, Finding, Role, Rows, Table
 
-ROLES = ("theorem", "assumption", "headline", "exploratory")
+ROLES = typing.get_args(Role)
 
 
 class ClaimFailed(AssertionError):
@@ -106,8 +107,9 @@ def finding(pattern, *checks, **numbers):
         With fields as in `str.format`. One check gives its own numbers: ``{measured}``, ``{low}``, ``{high}``,
         ``{predicted}``, ``{difference}``, ``{repetitions}``. All of them together give ``{count}``, ``{held}`` (how
         many hold or are borne out), ``{least}`` and ``{most}`` (of what was measured) and ``{worst}`` (the largest
-        difference). A dictionary has a pattern for each outcome: "borne out" (or it holds), "not borne out",
-        "undecided"; where the checks disagree it is "undecided".
+        difference); what they have in common, as ``{tolerance}`` and ``{repetitions}``, has its name. A dictionary has
+        a pattern for each outcome: "borne out" (or it holds), "not borne out", and for one check "undecided", for
+        several "mixed", which says ``{held}`` of how many.
     *checks : Check
         At least one.
     **numbers : float
@@ -131,6 +133,8 @@ def finding(pattern, *checks, **numbers):
     for one in patterns.values():
         if not [name for _, name, _, _ in string.Formatter().parse(one) if name]:
             raise ValueError(f"pattern {one!r} has no number; a finding says how much, so it needs a field")
+    if "{held" not in patterns.get("mixed", "{held"):
+        raise ValueError(f"pattern {patterns['mixed']!r} does not say {{held}}: for mixed outcomes it has to")
     outcome = outcome_of(checks) if isinstance(pattern, dict) else None
     if outcome not in patterns:
         raise ValueError(f"pattern has no sentence for the outcome {outcome!r}; it has: {', '.join(patterns)}")
@@ -143,15 +147,17 @@ def finding(pattern, *checks, **numbers):
 
 
 def outcome_of(checks):
-    """What checks say together: "borne out", "not borne out" or "undecided".
+    """What checks say together: "borne out", "not borne out", and else "undecided" for one, "mixed" for several.
 
     Examples
     --------
     >>> outcome_of([])
-    'undecided'
+    'mixed'
     """
     verdicts = {{"holds": "borne out", "fails": "not borne out"}.get(one.verdict, one.verdict) for one in checks}
-    return verdicts.pop() if len(verdicts) == 1 else "undecided"
+    if len(checks) == 1 or verdicts in ({"borne out"}, {"not borne out"}):
+        return verdicts.pop()
+    return "mixed"
 
 
 def table(frame, caption, source):
@@ -224,8 +230,12 @@ def _numbers_of(checks):
     known["worst"] = max(one.difference for one in checks)
     if measured:
         known |= {"least": min(measured), "most": max(measured)}
+    for name in ("tolerance", "repetitions", "predicted"):
+        values = {getattr(one, name) for one in checks}
+        if len(values) == 1 and None not in values:
+            known[name] = values.pop()
     if len(checks) == 1:
-        names = ("measured", "low", "high", "predicted", "difference", "repetitions")
+        names = ("measured", "low", "high", "difference")
         known |= {name: getattr(checks[0], name) for name in names if getattr(checks[0], name) is not None}
     return known
 

@@ -1,14 +1,16 @@
 """Intervals over seeds, and verdicts from them."""
 
+import typing
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from bnlib.validation import choice, finite_array, nonnegative
+from companion.records import Kind, Relation
 
-KINDS = ("exact", "numeric", "empirical")
-RELATIONS = ("equal", "above", "below")
+KINDS = typing.get_args(Kind)
+RELATIONS = typing.get_args(Relation)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def settle(notebook, chapter):
     """Remove what differs between two runs of the same thing: times, random ids, progress bars."""
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"{chapter.name}-{number}".replace("_", "-")
+        cell.id = f"{chapter.name}-{number}"
         tags = cell.metadata.get("tags", [])
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
         if "injected-parameters" in tags:

