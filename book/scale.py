@@ -13,12 +13,16 @@
 # %% [markdown]
 # # Scale: what must be retuned, and what need not
 #
+# Builds on {doc}`invariance` and {doc}`least-squares`.
+#
 # Pixels can run from 0 to 1 or from 0 to 255; the pictures are the same. A network with batch
-# normalization (BN) does not notice ({prf:ref}`thm-invariance`). A hand-tuned `weight_decay`
-# does, and so does the learning rate. We multiply real digits by $a$ and search anew at each
-# scale. A linear read-out shows the law of the theorem, $a^2$, to many decimals. A network with a
-# hidden layer shows another exponent, and we see why. Then we count what it costs to keep a rate
-# that was tuned at $a = 1$.
+# normalization (BN) does not notice ({prf:ref}`thm-invariance`). A hand-tuned `weight_decay` does,
+# and so does the learning rate. How does the best rate move, and what does it cost to keep the old
+# one?
+#
+# We multiply real digits by $a$ and search anew at each scale. A linear read-out shows the law of
+# the theorem, $a^2$, to many decimals. A network with a hidden layer shows another exponent, and
+# we see why.
 
 # %% tags=["parameters"]
 dataset = "mnist-5k"  # data set
@@ -31,62 +35,89 @@ hidden = 50  # units in the hidden layer
 epochs = 4  # passes over the training digits, network; the read-out has three times as many
 gamma = 0.2  # fixed scale of the exact BN read-out
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import minimize_scalar
 from torch import nn
 
-from bnlib import data, experiments, theory, training
-from companion import figures, page, statistics
+from bnlib import data, theory, training
+from bnlib.experiments import Conditions, best_decays, by_seed, sweep
+from bnlib.moments import Moments
+from companion.figures import Picture
+from companion.page import check, finding, offer, sentence
+from companion.records import Source
+from companion.statistics import as_text
 
 digits = data.load(dataset)
 inputs = training.standardize(digits)  # pixels of mean 0 and variance 1
-seeds_shown = f"seeds {', '.join(map(str, seeds))}"
+
+
+def noisy_digits(seed):
+    """Training and validation digits of a read-out, noise included, and their one-hot classes."""
+    rng = np.random.default_rng([seed, 12])
+    rows = rng.permutation(len(inputs["train"]))[:read_out_rows]
+    x, held_out = (
+        data.corrupt(images.astype(np.float64), rng, noise_std=noise_std)
+        for images in (inputs["train"][rows], inputs["validation"][:2000])
+    )
+    classes = np.eye(10)
+    return x, classes[digits.train.labels[rows]], held_out, classes[digits.validation.labels[:2000]]
+
+
+# %% [markdown]
+# ## Check it in five lines
+#
+# Ten linear outputs with BN are fitted to the ten classes of noisy digits by least squares. Their
+# rate, in units of `weight_decay`, follows the square of the scale; the outputs do not move at
+# all. Try any other scale, or a negative one.
+
+# %%
+x, t, held_out, _ = noisy_digits(seed=0)
+for a in (1, 2, 10):
+    moments = Moments.from_data(a * x, t)
+    fit = theory.least_squares(moments, np.full(10, gamma))
+    output = (a * held_out - moments.mean) @ fit.weights
+    rate = fit.l2_rate.mean()
+    print(
+        f"a = {a:2}: rate {rate:9.5f}, over a² {rate / a**2:.5f}, first output {output[0, 0]:.5f}"
+    )
 
 # %% [markdown]
 # ## A read-out, exactly
 #
-# Ten linear outputs are fitted to the ten classes of noisy digits by least squares with a penalty
-# $\frac\alpha2|v|^2$. One eigendecomposition of $\Sigma$ gives the fit at every $\alpha$. The
-# rate is chosen on the validation digits: first on a grid of quarter decades, then by a line
-# search around the best of it. Every scale is solved by itself.
-
+# The same read-out without BN has a penalty $\frac\alpha2|v|^2$ instead. One eigendecomposition of
+# $\Sigma$ gives the fit at every $\alpha$. The rate is chosen on the validation digits: first on a
+# grid of quarter decades, then by a line search around the best of it. Every scale is solved by
+# itself.
 
 # %% tags=["hide-input"]
-def read_out(seed, a):
-    """Moments of some digits times a, and the validation error of any fit."""
-    rng = np.random.default_rng([seed, 12])
-    rows = rng.permutation(len(inputs["train"]))[:read_out_rows]
-    x, held_out = (
-        a * data.corrupt(images.astype(np.float64), rng, noise_std=noise_std)
-        for images in (inputs["train"][rows], inputs["validation"][:2000])
-    )
-    t, held_out_t = (np.eye(10)[labels] for labels in (digits.train.labels[rows], digits.validation.labels[:2000]))
-    moments = theory.Moments.from_data(x, t)
+grid = np.arange(-4, 4.01, 0.25)  # log10 of the rate
+
+
+def solved(seed, a):
+    """Validation error along the grid, log10 of the best rate; BN's rates and outputs."""
+    x, t, held_out, held_out_t = noisy_digits(seed)
+    moments = Moments.from_data(a * x, t)
     s, U = moments.spectrum
-    seen, along = (held_out - moments.mean) @ U, U.T @ moments.cross
+    centred = a * held_out - moments.mean
+    seen, along = centred @ U, U.T @ moments.cross
 
     def error(log_rate):
         outputs = t.mean(axis=0) + seen @ (along / (s + 10**log_rate)[:, None])
         return float(np.mean((outputs - held_out_t) ** 2) / np.var(held_out_t))
 
-    return moments, held_out, error
+    curve = [error(log_rate) for log_rate in grid]
+    around = grid[np.argmin(curve)] + np.array([-0.25, 0.25])
+    found = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-9})
+    fit = theory.least_squares(moments, np.full(10, gamma))
+    return curve, found.x, fit.l2_rate, centred @ fit.weights
 
 
-grid = np.arange(-4, 4.01, 0.25)  # log10 of the rate
-curves, best, bn_rates, bn_outputs = {}, {}, {}, {}
-for seed in seeds:
-    for a in scales:
-        moments, held_out, error = read_out(seed, a)
-        curves[seed, a] = [error(log_rate) for log_rate in grid]
-        coarse = grid[np.argmin(curves[seed, a])]
-        around = (coarse - 0.25, coarse + 0.25)
-        best[seed, a] = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-9}).x
-        fit = theory.least_squares(moments, np.full(10, gamma))
-        bn_rates[seed, a] = fit.l2_rate
-        bn_outputs[seed, a] = (held_out - moments.mean) @ fit.weights
+cells = [(seed, a) for seed in seeds for a in scales]
+found = [dict(zip(cells, column)) for column in zip(*(solved(*cell) for cell in cells))]
+curves, best, bn_rates, bn_outputs = found
 
 
 def slope(log_rates):
@@ -94,58 +125,75 @@ def slope(log_rates):
     return float(np.polyfit(np.log10(scales), log_rates, 1)[0])
 
 
-tuned_slopes = [slope([best[seed, a] for a in scales]) for seed in seeds]
+def over_scales(panel, **properties):
+    """Scales on a logarithmic axis, with a tick at each."""
+    panel.set(xscale="log", xlabel="a, factor on the inputs", xticks=scales, **properties)
+    panel.ax.set_xticklabels([f"{a:g}" for a in scales])
+    panel.ax.minorticks_off()
 
-# %% tags=["hide-input"]
-fig, (left, right) = figures.figure(1, 2, height=3.4)
-for a, shade in zip(scales, np.linspace(0.35, 1, len(scales))):
-    left.plot(10**grid, curves[seeds[0], a], color=figures.COLORS["l2"], alpha=shade, label=f"a = {a:g}")
-    left.plot(10 ** best[seeds[0], a], min(curves[seeds[0], a]), "o", color=figures.COLORS["l2"], alpha=shade)
-left.set(xscale="log", xlabel="α, rate tuned by hand", ylabel="validation error / variance", ylim=(None, 1))
-left.legend()
-found = np.array([[best[seed, a] for a in scales] for seed in seeds])
+
+known = {"noise_std": noise_std, "input_scale": scales}
+exact = Source(dataset, read_out_rows, seeds, {"network": "784-10", "gamma": gamma} | known)
+by_hand = 10 ** np.array([[best[seed, a] for a in scales] for seed in seeds])
 set_by_bn = np.array([[bn_rates[seed, a].mean() for a in scales] for seed in seeds])
-figures.band(right, scales, 10**found, "best by hand", figures.COLORS["l2"], marker="s", geometric=True)
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+for a, shade in zip(scales, np.linspace(0.35, 1, len(scales))):
+    curve = curves[seeds[0], a]
+    left.line(10**grid, curve, f"a = {a:g}", "l2", alpha=shade)
+    left.dots(10 ** best[seeds[0], a], min(curve), None, "l2", words=False, alpha=shade)
+left.set(xscale="log", xlabel="α, rate tuned by hand", ylabel="validation error / variance")
+left.set(ylim=(None, 1), legend=True)
+right.band(scales, by_hand, "best by hand", "l2", marker="s", geometric=True)
 if (set_by_bn > 0).all():  # a γ that is too large makes it negative
-    figures.band(right, scales, set_by_bn, "set by BN", figures.COLORS["batch"], geometric=True)
-middle = 10 ** found.mean(axis=0)[scales.index(1.0)]
-right.plot(scales, middle * np.square(scales), "--", color=figures.COLORS["theory"], label="slope 2", lw=1)
-right.set(xscale="log", yscale="log", xlabel="a, factor on the inputs", ylabel="α", xticks=scales)
-right.set_xticklabels([f"{a:g}" for a in scales])
-right.minorticks_off()
-right.legend()
-figures.show(
-    fig,
-    alt="Left: validation error against the rate, one U-shaped curve for each scale, all of the same shape, shifted. Right:"
-    f" best rate against scale, slope {np.mean(tuned_slopes):.4f}, and BN's L2-equivalent rate, parallel to it.",
-    caption="A ridge read-out of digits. Left: multiplying the inputs by a shifts the whole curve by a². Right: so does"
-    " the best rate move, and so does the L2-equivalent rate that BN sets, which nobody had to search for. The lines"
-    f" are parallel, not equal: how far they are apart depends on γ = {gamma:g}.",
-    source=f"{digits.title}, {len(moments.mean)} pixels with noise {noise_std:g}, {read_out_rows:,} training digits, {seeds_shown}",
+    right.band(scales, set_by_bn, "set by BN", "batch", geometric=True)
+middle = np.exp(np.log(by_hand[:, scales.index(1.0)]).mean())
+right.line(scales, middle * np.square(scales), "slope 2", "theory", "--", words=False, lw=1)
+over_scales(right, yscale="log", ylabel="α", legend=True)
+picture.show(
+    says="A ridge read-out of digits. Left: multiplying the inputs by a shifts the whole curve by"
+    " a². Right: so does the best rate move, and so does the L2-equivalent rate that BN sets, which"
+    " nobody had to search for. The lines are parallel, not equal: how far they are apart depends"
+    f" on γ = {gamma:g}.",
+    source=exact,
+    name="scale-read-out",
 )
 
 # %% tags=["hide-input"]
-page.check(
+tuned_slopes = [slope(np.log10(rates)) for rates in by_hand]
+tuned_check = check(
     "invariance",
-    "Ridge read-out of digits, every seed: slope of the log of the best rate against the log of the input scale",
+    "Ridge read-out of digits, every seed: slope of the log of the best rate against the log of the"
+    " input scale",
     measured=np.array(tuned_slopes),
     predicted=np.full(len(seeds), 2.0),
     tolerance=1e-5,
+    source=exact,
 )
-page.check(
+bn_check = check(
     "invariance",
-    "BN read-out of digits in closed form, ten outputs, every seed and scale: L2-equivalent rate over the square of the scale against"
-    " the rate at scale 1",
-    measured=np.array([bn_rates[seed, a] / a**2 for seed in seeds for a in scales]),
-    predicted=np.array([bn_rates[seed, 1.0] for seed in seeds for a in scales]),
+    "BN read-out of digits in closed form, ten outputs, every seed and scale: L2-equivalent rate"
+    " over the square of the scale against the rate at scale 1",
+    measured=np.array([bn_rates[seed, a] / a**2 for seed, a in cells]),
+    predicted=np.array([bn_rates[seed, 1.0] for seed, _ in cells]),
     tolerance=1e-12,
+    source=exact,
 )
-page.check(
+check(
     "invariance",
-    "BN read-out of digits in closed form, every seed and scale: outputs on validation digits against those at scale 1",
-    measured=np.array([bn_outputs[seed, a] for seed in seeds for a in scales]),
-    predicted=np.array([bn_outputs[seed, 1.0] for seed in seeds for a in scales]),
+    "BN read-out of digits in closed form, every seed and scale: outputs on validation digits"
+    " against those at scale 1",
+    measured=np.array([bn_outputs[cell] for cell in cells]),
+    predicted=np.array([bn_outputs[seed, 1.0] for seed, _ in cells]),
     tolerance=1e-12,
+    source=exact,
+)
+finding(
+    "For a linear read-out the best rate of a search moves as the input scale to the power"
+    " {power:.4f}, and the rate that BN sets as its square, to {worst:.0e}.",
+    tuned_check,
+    bn_check,
+    power=np.mean(tuned_slopes),
 )
 
 # %% [markdown]
@@ -163,24 +211,20 @@ page.check(
 # So rate $a^{2/L}\alpha$ on $ax$ has the minima that $\alpha$ has on $x$, with the same
 # predictions. The best rate moves as $a^{2/L}$: as $a^2$ for a read-out, as $a$ for one hidden
 # layer. The same substitution in a gradient step says that the learning rate has to move as
-# $a^{-2/L}$. Biases do not take part, and training from a given start that stops after some
-# epochs does not end at a minimum: for networks as they are trained the exponent is a question to
-# the data.
+# $a^{-2/L}$. Biases do not take part, and training from a given start that stops after some epochs
+# does not end at a minimum: for networks as they are trained the exponent is a question to the
+# data.
 
 
 # %% tags=["hide-input"]
-def bias_free(a):
-    """A ReLU network with two layers of weights, each divided by the root of a."""
+def outputs_after_training(a):
+    """Of a ReLU network with two layers of weights, each divided by the root of a."""
     torch.manual_seed(seeds[0])
     layers = nn.Linear(784, 32, bias=False), nn.ReLU(), nn.Linear(32, 10, bias=False)
     for layer in (layers[0], layers[2]):
         layer.weight.data /= np.sqrt(a)
-    return nn.Sequential(*layers)
-
-
-def outputs_after_training(a):
     model = training.train_alone(
-        bias_free(a),
+        nn.Sequential(*layers),
         a * inputs["train"][:1000],
         digits.train.labels[:1000],
         training.Schedule(epochs=3, learning_rate=0.1 / a),
@@ -190,230 +234,263 @@ def outputs_after_training(a):
     return model(torch.from_numpy(a * inputs["test"])).detach().numpy()
 
 
-page.check(
+check(
     "invariance",
-    "ReLU network without biases, two layers: start over root a, rate times a, learning rate over a. Outputs after SGD with"
-    " momentum on a x, a = 3, against a = 1",
+    "ReLU network without biases, two layers: start over root a, rate times a, learning rate over"
+    " a. Outputs after SGD with momentum on a x, a = 3, against a = 1",
     outputs_after_training(np.float32(3)),
     outputs_after_training(np.float32(1)),
     tolerance=1e-5,  # float32, over some twenty steps
+    source=Source(dataset, 1000, seeds[:1], {"network": "784-32-10 without biases", "epochs": 3}),
 )
 
 # %% [markdown]
 # So with the start scaled too, not only the minima but every step is the same. Below the start is
 # torch's own at every scale, as it is in practice: at large $a$ the first weights are too large,
 # and a decay has more of them to undo.
-
-# %% [markdown]
+#
 # ## A search at every scale
 #
-# Two BN-free models are trained on noisy digits: a softmax read-out ($L = 1$) and a network with
-# a hidden layer ($L = 2$). At each scale and for each seed the search has a grid of
-# `weight_decay` in half decades *and* three learning rates, a factor of 3 apart, around a middle
-# that moves with the scale as above. Without that the BN-free models would not have a fair
-# chance: at a large scale they diverge, at a small one they hardly learn. The lowest validation
-# loss decides; runs that diverged are dropped. The read-out is trained for longer, so that
-# stopping early does not do the work of the decay. The BN network has no decay and one learning
-# rate, the same at all scales.
-
-# %%
-conditions = {a: experiments.Conditions(dataset, train_size, noise_std=noise_std, input_scale=a) for a in scales}
-decays = [0.0, *(10.0 ** np.arange(-4, 0.51, 0.5)).tolist()]
-free = [training.Arm("none", weight_decay=decay) for decay in decays]
-# number of layers L: hidden layers, middle learning rate at a = 1, epochs
-models_searched = {1: ((), 0.03, 3 * epochs), 2: ((hidden,), 0.1, epochs)}
-
-
-def schedule(layers, learning_rate, epochs):
-    return training.Schedule(layers, epochs, learning_rate=learning_rate)
-
+# Two BN-free models are trained on noisy digits: a softmax read-out ($L = 1$) and a network with a
+# hidden layer ($L = 2$). At each scale and for each seed the search has a grid of `weight_decay`
+# in half decades *and* three learning rates, a factor of 3 apart, around a middle that moves with
+# the scale as above. Without that the BN-free models would not have a fair chance: at a large
+# scale they diverge, at a small one they hardly learn. The lowest validation loss decides; runs
+# that diverged are dropped. The read-out is trained for longer, so that stopping early does not do
+# the work of the decay. The BN network has no decay and one learning rate, the same at all scales.
 
 # %% tags=["remove-stderr"]
-with_bn = experiments.sweep(
-    [training.Arm("batch")], list(conditions.values()), schedule((hidden,), 0.1, epochs), seeds
-)
+decays = [0.0, *(10.0 ** np.arange(-4, 0.51, 0.5)).tolist()]
+without_bn = [training.Arm("none", weight_decay=decay) for decay in decays]
+# number of layers L: hidden layers, epochs, middle learning rate at a = 1
+models = {1: ((), 3 * epochs, 0.03), 2: ((hidden,), epochs, 0.1)}
+
+
+def at(a):
+    return Conditions(dataset, train_size, noise_std=noise_std, input_scale=a)
+
+
+def search(L, a, third):
+    layers, passes, middle = models[L]
+    rate = middle * third * a ** (-2 / L)
+    schedule = training.Schedule(layers, passes, learning_rate=rate)
+    return sweep(without_bn, [at(a)], schedule, seeds).assign(third=third)
+
+
 searched = {
     L: pd.concat(
-        experiments.sweep(
-            free, [conditions[a]], schedule(layers, middle * third * a ** (-2 / L), passes), seeds
-        ).assign(third=third)
-        for a in scales
-        for third in (1 / 3, 1.0, 3.0)
-    ).reset_index(drop=True)
-    for L, (layers, middle, passes) in models_searched.items()
+        [search(L, a, third) for a in scales for third in (1 / 3, 1.0, 3.0)], ignore_index=True
+    )
+    for L in models
 }
-page.offer(pd.concat([with_bn, *searched.values()]), "scale_sweeps.csv", "a trained network a row")
+schedule = training.Schedule((hidden,), epochs)
+with_bn = sweep([training.Arm("batch")], [at(a) for a in scales], schedule, seeds)
 
 # %% [markdown]
 # For each seed and scale: the best run, and the best decay between the grid's points, where the
 # parabola through the best and its two neighbours is lowest.
 
-
 # %% tags=["hide-input"]
+offer(pd.concat([with_bn, *searched.values()]), "scale_sweeps.csv", "a trained network a row")
+
+
 def at_scale(rows, values):
-    return experiments.by_seed(rows, values, "input_scale")[scales]
+    return by_seed(rows, values, "input_scale")[scales]
 
 
 def between(rows, run):
     """log10 of the decay where the validation loss is lowest, learning rate kept."""
-    same = rows[(rows.seed == run.seed) & (rows.input_scale == run.input_scale) & (rows.third == run.third)]
-    losses = same[same.weight_decay > 0].set_index("weight_decay").validation_loss.sort_index().to_numpy()
-    at = np.flatnonzero(np.isclose(decays[1:], run.weight_decay))
-    if not len(at) or at[0] in (0, len(losses) - 1):
-        return np.log10(max(run.weight_decay, decays[1]))  # at an edge of the grid, or no decay at all
-    low, middle, high = losses[at[0] - 1 : at[0] + 2]
+    same = rows[
+        (rows.seed == run.seed) & (rows.input_scale == run.input_scale) & (rows.third == run.third)
+    ]
+    losses = same[same.weight_decay > 0].sort_values("weight_decay").validation_loss.to_numpy()
+    place = np.flatnonzero(np.isclose(decays[1:], run.weight_decay))
+    if not len(place) or place[0] in (0, len(losses) - 1):
+        return np.log10(max(run.weight_decay, decays[1]))  # an edge of the grid, or no decay
+    low, middle, high = losses[place[0] - 1 : place[0] + 2]
     curvature = low - 2 * middle + high
     shift = 0.5 * (low - high) / curvature if np.isfinite(curvature) and curvature > 0 else 0.0
     return np.log10(run.weight_decay) + 0.5 * shift
 
 
-tuned = {L: experiments.best_decays(rows, ["input_scale"]) for L, rows in searched.items()}
+tuned = {L: best_decays(rows, ["input_scale"]) for L, rows in searched.items()}
 best_decay = {
-    L: at_scale(chosen.assign(log_decay=[between(searched[L], run) for run in chosen.itertuples()]), "log_decay")
+    L: at_scale(
+        chosen.assign(log_decay=[between(searched[L], run) for run in chosen.itertuples()]),
+        "log_decay",
+    )
     for L, chosen in tuned.items()
 }
-slopes = {L: [slope(row) for row in table.to_numpy()] for L, table in best_decay.items()}
-bn_alpha = at_scale(with_bn, "l2_rate")
+slopes = {L: [slope(row) for row in decades.to_numpy()] for L, decades in best_decay.items()}
+bn_rate = at_scale(with_bn, "l2_rate")
 for L, chosen in tuned.items():
     edge = (chosen.weight_decay <= decays[1]) | (chosen.weight_decay >= decays[-1])
-    print(
-        f"L = {L}: best decay at an edge of the grid in {int(edge.sum())} of {len(chosen)} searches,"
-        f" best learning rate the middle one in {int((chosen.third == 1).sum())};"
-        f" {int(searched[L].validation_loss.isna().sum())} of {len(searched[L])} runs diverged to no number"
+    sentence(
+        f"L = {L}: best decay at an edge of the grid in {int(edge.sum())} of {len(chosen)}"
+        f" searches, best learning rate the middle one in {int((chosen.third == 1).sum())};"
+        f" {int(searched[L].validation_loss.isna().sum())} of {len(searched[L])} runs diverged to"
+        " no number."
     )
 
-# %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.6)
-for L, key, name in ((1, "noise", "read-out, L = 1"), (2, "l2", "one hidden layer, L = 2")):
-    figures.band(
-        ax, scales, 10 ** best_decay[L], f"best weight_decay: {name}", figures.COLORS[key], "s", geometric=True
-    )
-    middle = 10 ** best_decay[L][1.0].mean()
-    ax.plot(scales, middle * np.power(scales, 2 / L), "--", color=figures.COLORS["theory"], lw=1)
-bn_positive = bool((bn_alpha > 0).all(axis=None))
-if bn_positive:
-    figures.band(ax, scales, bn_alpha, "α set by BN, one hidden layer", figures.COLORS["batch"], geometric=True)
-else:
-    print("BN's rate is not positive in every run, so it cannot be drawn on this axis")
-ax.set(
-    xscale="log", yscale="log", xlabel="a, factor on the inputs", ylabel="rate, units of weight_decay", xticks=scales
-)
-ax.set_xticklabels([f"{a:g}" for a in scales])
-ax.minorticks_off()
-ax.legend(fontsize=9)
-source = f"{digits.title}, {train_size:,} training digits, noise {noise_std:g}, {hidden} hidden units, {epochs} epochs, {seeds_shown}"
-figures.show(
-    fig,
-    alt="Best weight decay against the input scale, log-log. Slopes: "
-    + ", ".join(f"L = {L} {statistics.as_text(slopes[L], '{:.2f}')}" for L in slopes)
-    + f"; dashed lines have slopes 2 and 1. BN's rate runs from {bn_alpha[scales[0]].mean():.1e} to"
-    f" {bn_alpha[scales[-1]].mean():.1e}.",
-    caption="What a search finds at each scale without BN, and the rate that BN sets. Slopes of the searches: "
-    + ", ".join(f"{statistics.as_text(slopes[L], '{:.2f}')} for L = {L}" for L in slopes)
-    + ". Dashed: slope 2/L. Bands: 95 % interval over seeds, of the logarithm.",
-    source=source,
-)
 
 # %% tags=["hide-input"]
-for L, name in ((1, "softmax read-out"), (2, "one hidden layer")):
-    page.check(
+def trained_on(network, epochs):
+    return Source(dataset, train_size, seeds, {"network": network, "epochs": epochs} | known)
+
+
+softmax, network = trained_on("784-10", 3 * epochs), trained_on(f"784-{hidden}-10", epochs)
+both = trained_on(["784-10", f"784-{hidden}-10"], [3 * epochs, epochs])
+bn_positive = bool((bn_rate > 0).all(axis=None))
+drawn = {"best weight_decay: read-out, L = 1": (10 ** best_decay[1], "noise", "s")}
+drawn["best weight_decay: one hidden layer, L = 2"] = (10 ** best_decay[2], "l2", "s")
+if bn_positive:  # a logarithmic axis cannot show it otherwise
+    drawn["α set by BN, one hidden layer"] = (bn_rate, "batch", "o")
+picture = Picture(height=3.6)
+(panel,) = picture
+for label, (rates, color, marker) in drawn.items():
+    panel.band(scales, rates, label, color, marker, geometric=True)
+for L, decades in best_decay.items():
+    dashed = 10 ** decades[1.0].mean() * np.power(scales, 2 / L)
+    panel.line(scales, dashed, None, "theory", "--", words=False, lw=1)
+over_scales(panel, yscale="log", ylabel="rate, units of weight_decay", legend={"fontsize": 9})
+picture.show(
+    says="What a search finds at each scale without BN, and the rate that BN sets. Slopes of the"
+    f" searches: {as_text(slopes[1], '{:.2f}')} for L = 1, {as_text(slopes[2], '{:.2f}')} for L ="
+    " 2. Dashed: slope 2/L. Intervals are those of the logarithm.",
+    source=both,
+    name="scale-search",
+)
+
+# %% [markdown]
+# Does the best rate move as $a^{2/L}$? Does the network's move as $a^2$? And BN's own rate, which
+# acts on the first layer alone, so that its exponent should be 2 whatever lies above?
+
+# %% tags=["hide-input"]
+law = {
+    L: check(
         "invariance",
-        f"Trained on noisy digits without BN, {name}: slope of the log of the best weight_decay against the log of"
-        f" the input scale, against 2/{L}",
+        f"Trained on noisy digits without BN, {name}: slope of the log of the best weight_decay"
+        f" against the log of the input scale, against 2/{L}",
         slopes[L],
         2 / L,
         kind="empirical",
         tolerance=0.2,
+        source=source,
     )
-page.check(
+    for L, name, source in ((1, "softmax read-out", softmax), (2, "one hidden layer", network))
+}
+check(
     "invariance",
-    "Trained on noisy digits without BN, one hidden layer: slope of the log of the best weight_decay against the"
-    " log of the input scale, against the 2 of a single layer",
+    "Trained on noisy digits without BN, one hidden layer: slope of the log of the best"
+    " weight_decay against the log of the input scale, against the 2 of a single layer",
     slopes[2],
     2.0,
     kind="empirical",
     tolerance=0.2,
+    role="assumption",
+    source=network,
 )
 if bn_positive:
-    page.check(
+    check(
         "invariance",
-        "Trained on noisy digits with BN: slope of the log of the first layer's L2-equivalent rate against the log of"
-        " the input scale",
-        [slope(np.log10(row)) for row in bn_alpha.to_numpy()],
+        "Trained on noisy digits with BN: slope of the log of the first layer's L2-equivalent rate"
+        " against the log of the input scale",
+        [slope(np.log10(row)) for row in bn_rate.to_numpy()],
         2.0,
         kind="empirical",
         tolerance=0.01,
+        role="theorem",
+        source=network,
     )
+grows = (
+    "Where decay acts on both layers of a network, the best weight_decay grows as the input scale to"
+    " the power {measured:.2f} [{low:.2f}, {high:.2f}]"
+)
+finding(
+    {
+        "borne out": f"{grows}: near the 1 of two layers, and not the 2 of one.",
+        "not borne out": f"{grows}, which is not the 1 that two layers would have at a minimum.",
+        "undecided": f"{grows}; whether that is the 1 that two layers would have at a minimum,"
+        " {repetitions} seeds cannot say.",
+    },
+    law[2],
+)
 
 # %% [markdown]
-# The first two rows hold the search against $2/L$, the third holds the network against $a^2$.
-# Where a slope is above $2/L$, the start is the first suspect. BN's own rate acts on the first
-# layer alone, so its exponent is 2 whatever lies above.
+# Where a slope is above $2/L$, the start is the first suspect: it does not move with the scale.
 #
 # ## What it costs not to retune
 #
-# Now the `weight_decay` that was best at $a = 1$ is used at the other scales. The learning rate
-# is still chosen anew at each of them, so that only the rate is to blame. The BN network is used
-# as it is.
-
-# %%
-kept_decay = tuned[2][tuned[2].input_scale == 1].set_index("seed").weight_decay
-not_retuned = experiments.best_decays(
-    searched[2][searched[2].weight_decay == searched[2].seed.map(kept_decay)], ["input_scale"]
-)
-accuracy = {
-    "BN, nothing retuned": at_scale(with_bn, "test_accuracy"),
-    "no BN, all retuned": at_scale(tuned[2], "test_accuracy"),
-    "no BN, decay of a = 1": at_scale(not_retuned, "test_accuracy"),
-}
+# Now the `weight_decay` that was best at $a = 1$ is used at the other scales. The learning rate is
+# still chosen anew at each of them, so that only the rate is to blame. The BN network is used as
+# it is.
 
 # %% tags=["hide-input"]
-fig, ax = figures.figure(height=3.2)
-bn_accuracy = accuracy["BN, nothing retuned"]
-for (name, table), key, marker in zip(accuracy.items(), ("batch", "l2", "none"), "os^"):
-    figures.band(ax, scales, table.sub(bn_accuracy[1.0], axis=0), name, figures.COLORS[key], marker)
-ax.set(xscale="log", xlabel="a, factor on the inputs", ylabel="accuracy minus BN's at a = 1", xticks=scales)
-ax.set_xticklabels([f"{a:g}" for a in scales])
-ax.minorticks_off()
-ax.legend(fontsize=9)
-figures.show(
-    fig,
-    alt="Test accuracy against the input scale, less that of BN at scale 1. Accuracies: "
-    + "; ".join(f"{name}: " + ", ".join(f"{table[a].mean():.3f}" for a in scales) for name, table in accuracy.items())
-    + ".",
-    caption="Test accuracy of a network with one hidden layer as its inputs are scaled, less the accuracy of BN at scale 1"
-    f" with the same seed ({statistics.as_text(bn_accuracy[1.0])}). Without BN the learning rate is chosen anew at every scale"
-    " in both arms. Bands: 95 % interval over seeds.",
-    source=source,
+kept_decay = tuned[2][tuned[2].input_scale == 1].set_index("seed").weight_decay
+same_decay = searched[2][searched[2].weight_decay == searched[2].seed.map(kept_decay)]
+bn_accuracy = at_scale(with_bn, "test_accuracy")
+retuned = at_scale(tuned[2], "test_accuracy")
+kept = at_scale(best_decays(same_decay, ["input_scale"]), "test_accuracy")
+picture = Picture(height=3.2)
+(panel,) = picture
+for label, accuracy, color, marker in (
+    ("BN, nothing retuned", bn_accuracy, "batch", "o"),
+    ("no BN, all retuned", retuned, "l2", "s"),
+    ("no BN, decay of a = 1", kept, "none", "^"),
+):
+    panel.band(scales, accuracy.sub(bn_accuracy[1.0], axis=0), label, color, marker)
+over_scales(panel, ylabel="accuracy minus BN's at a = 1", legend={"fontsize": 9})
+picture.show(
+    says="Test accuracy of a network with one hidden layer as its inputs are scaled, less the"
+    f" accuracy of BN at scale 1 with the same seed ({as_text(bn_accuracy[1.0])}). Without BN the"
+    " learning rate is chosen anew at every scale in both arms.",
+    source=network,
+    name="scale-accuracy",
 )
 
 # %% tags=["hide-input"]
 away = [a for a in scales if a != 1]
 bn_loss = at_scale(with_bn, "test_loss")
-change = bn_accuracy[away].sub(bn_accuracy[1.0], axis=0).abs().max(axis=None)
-print(f"BN: largest change of the test accuracy over all scales and seeds: {change:.1e}")
-page.check(
+lost = (retuned - kept)[away]
+unmoved = check(
     "invariance",
-    "Trained on noisy digits with BN: largest relative change of the test loss as the inputs are scaled",
+    "Trained on noisy digits with BN: largest relative change of the test loss as the inputs are"
+    " scaled",
     bn_loss[away].div(bn_loss[1.0], axis=0).sub(1).abs().max(axis=1).to_numpy(),
     0.01,
     kind="empirical",
     relation="below",
+    source=network,
 )
-lost = (accuracy["no BN, all retuned"] - accuracy["no BN, decay of a = 1"])[away]
-for a in away:
-    print(f"a = {a:g}: accuracy lost without BN if the decay is not retuned {statistics.as_text(lost[a], '{:+.4f}')}")
-page.check(
+price = check(
     "invariance",
-    "Trained on noisy digits without BN, one hidden layer: test accuracy lost by keeping the weight_decay of scale 1,"
-    " mean over the other scales",
+    "Trained on noisy digits without BN, one hidden layer: test accuracy lost by keeping the"
+    " weight_decay of scale 1, mean over the other scales",
     lost.mean(axis=1).to_numpy(),
     0.0,
     kind="empirical",
     relation="above",
+    source=network,
 )
-ahead = bn_accuracy - accuracy["no BN, all retuned"]
-print("BN minus no BN, all retuned, mean over scales:", statistics.as_text(ahead.mean(axis=1), "{:+.4f}"))
+ahead = as_text((bn_accuracy - retuned).mean(axis=1), "{:+.4f}")
+sentence(
+    "Accuracy lost without BN if the decay is not retuned: "
+    + ", ".join(f"{as_text(lost[a], '{:+.4f}')} at a = {a:g}" for a in away)
+    + f". BN minus no BN, all retuned, mean over scales: {ahead}."
+)
+kept_rate = (
+    "With BN, scaling the inputs changes the test loss by {change:.2%}; without BN, keeping the"
+    " weight_decay of scale 1 costs {measured:.1%} [{low:.1%}, {high:.1%}] of the test images"
+)
+finding(
+    {
+        "borne out": kept_rate + ".",
+        "not borne out": kept_rate + ": it even gains.",
+        "undecided": kept_rate + ", which {repetitions} seeds cannot tell from nothing.",
+    },
+    price,
+    change=unmoved.measured,
+)
 
 # %% [markdown]
 # BN's training is the same but for $\varepsilon$: it is compared with the variance $q$, which
@@ -421,26 +498,61 @@ print("BN minus no BN, all retuned, mean over scales:", statistics.as_text(ahead
 # evaluation there is one thing more: the running averages start at mean 0 and variance 1 whatever
 # the scale, and need some dozens of batches to forget it.
 #
-# The row on the accuracy lost says whether a wrong rate alone cost accuracy here; it can be
-# undecided, since the valley around the best rate is flat. The last line is another question:
-# that BN needs no retuning does not make it better than what a search finds.
+# A wrong rate alone need not cost accuracy: the valley around the best rate is flat. And that BN
+# needs no retuning does not make it better than what a search finds.
+#
+# ## What it means for your network
+#
+# - Changing the units of the inputs of a network whose first layer has BN changes nothing: retune
+#   neither its learning rate nor its decay for that.
+# - Without BN, a `weight_decay` belongs to the scale of the inputs that it was tuned on. If you
+#   have to change the scale by $a$ and cannot search again, multiply the decay by $a^{2/L}$ and
+#   the learning rate by $a^{-2/L}$, with $L$ the number of layers that the decay acts on. That is
+#   the law at a minimum; take it for a start.
+# - To compare the `weight_decay` of two papers, look first at how they scale their inputs.
 #
 # ## What we learned
 #
 # - Scaling the inputs leaves a BN network as it was, and multiplies its L2-equivalent rate by
 #   $a^2$.
-# - For a read-out without BN the best rate moves by the same $a^2$, exactly at the optimum.
+# - For a read-out without BN the best rate moves by the same $a^2$, exactly at the optimum. A
+#   trained one that stops early can show another exponent.
 # - With decay on all $L$ layers of a ReLU network it is $a^{2/L}$ instead. The learning rate has
-#   to move too, as $a^{-2/L}$; and where the start does not move, the exponent found by training
-#   can be another.
+#   to move too, as $a^{-2/L}$.
 #
 # ## Where it stops
 #
 # - $a^{2/L}$ is proven for networks without biases, at minima. What training finds after a few
-#   epochs is the empirical part.
+#   epochs is the empirical part; where the start does not move, the exponent found can be another.
 # - The learning rates that were searched move with the scale by that law; a wider search could
 #   find others.
-# - The search resolves half decades, with a parabola between them; validation losses of
-#   neighbours differ little.
-# - Scale is one number. The invariance of {prf:ref}`thm-invariance` covers every invertible
-#   change of the inputs, but the start of training and the path of SGD do depend on it.
+# - The search resolves half decades, with a parabola between them; validation losses of neighbours
+#   differ little.
+# - Scale is one number. The invariance of {prf:ref}`thm-invariance` covers every invertible change
+#   of the inputs, but the start of training and the path of SGD do depend on it.
+#
+# ## Exercises
+#
+# **1. Derive.** Decay $\alpha$ acts on the first layer alone, as BN's rate does. By which power of
+# $a$ does the best $\alpha$ of the network with $L$ layers move now? And by which, if it acts on
+# all layers but the first?
+#
+# :::{dropdown} Solution
+# Divide $W_1$ by $a$ and leave the other layers as they are: the outputs stay, and the penalty
+# $\frac\alpha2\lVert W_1\rVert^2$ is what it was if $\alpha$ becomes $a^2\alpha$. So the power is
+# 2, whatever $L$: that is the theorem. If the first layer is free of decay, the same substitution
+# changes no penalty at all: the power is 0. Layers that are all decayed alike share the factor,
+# and the power $2/L$ lies between the two.
+# :::
+#
+# **2. Run.** Set `gamma = 0.25`. Which of the two lines in the right half of the first picture
+# moves, and by how much at each scale? Does its slope change? What happens at `gamma = 0.4`?
+#
+# :::{dropdown} Solution
+# Only BN's moves. For each output $1 + \lambda = R\,\sigma_t/\gamma$, so the rate is a multiple of
+# the mean of $R\,\sigma_t/\gamma - 1$. It falls by the same factor at every scale: a shift on a
+# logarithmic axis, the slope stays 2. The rate is zero where $\gamma$ is the mean of
+# $R\,\sigma_t$, and negative above. Here $\sigma_t$ is 0.3, the standard deviation of a class that
+# one digit in ten belongs to, and $R$ is below 1: so at 0.4 the rate is negative, and the line is
+# not drawn.
+# :::
