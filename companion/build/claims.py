@@ -6,15 +6,15 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-import jsonschema
 import yaml
 
 from companion import BOOK, ROOT, records
+from companion.build import BuildFailed
 
 VERDICTS = ("borne out", "undecided", "not borne out")
 
 
-class IncompleteClaims(RuntimeError):
+class IncompleteClaims(BuildFailed):
     """A claim without evidence, evidence without a claim, or a test that is not there."""
 
 
@@ -156,7 +156,7 @@ def collect(notebooks, profile):
                 "checks": own,
             }
         )
-    jsonschema.validate(found, records.claims_schema())
+    records.validate(found, records.claims_schema())
     return found
 
 

@@ -6,10 +6,10 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-import nbformat
 from tqdm import tqdm
 
 from companion import BUILD, ROOT
+from companion.build import BuildFailed
 
 # one thread a process; the same hash seed, so that nothing depends on the order of a set
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -17,7 +17,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THR
 ENVIRONMENT["BNLIB_STORE"] = str(BUILD / "sweeps")
 
 
-class ChapterFailed(RuntimeError):
+class ChapterFailed(BuildFailed):
     """A cell raised: the message names chapter, cell and traceback."""
 
 
@@ -60,7 +60,8 @@ def execute(chapter, parameters, target, progress=False):
     ChapterFailed
         If a cell raises, or writes to stderr without the tag ``remove-stderr``.
     """
-    import papermill  # takes a second, which a build that executes nothing need not spend
+    import nbformat  # these take seconds, which a build that executes nothing need not spend
+    import papermill
     from papermill.exceptions import PapermillExecutionError, strip_color
 
     chapter.check(parameters)

