@@ -10,8 +10,8 @@ import pytest
 from companion import records
 from companion.build import assemble, pages
 from companion.build.assemble import AssemblyFailed, download_of, figure, merged, page_of
-from companion.build.site import sync
 from companion.build.chapters import Chapter
+from companion.build.site import sync
 from companion.records import Figure, Finding, Table, as_json
 
 TEXT = """\
