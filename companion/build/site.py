@@ -88,7 +88,7 @@ def _stamp(paths, profile, repository_url):
 
 
 def _frame(files):
-    """Changes when every page may have to be written anew: navigation, titles, labels, style, and what writes pages."""
+    """Changes when every page may have to be read anew: navigation, titles, labels, style, and what makes pages."""
     digest = hashlib.sha256()
     for name in sorted(files):
         if not name.startswith("book/"):

@@ -34,9 +34,15 @@ def drop_thebe(app, config):
     ]
 
 
+def write_all(app):
+    """Sphinx reads what has changed, but writes every page: of pages left out, search loses the index entries."""
+    app.builder.get_outdated_docs = lambda: sorted(app.env.found_docs)
+
+
 def setup(app):
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True  # wrong TeX fails the build; `katex_options` is for the browser
     katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
+    app.connect("builder-inited", write_all)
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)
     # before the theme's own handlers, which make the buttons
