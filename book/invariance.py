@@ -338,7 +338,7 @@ finding(
 # - A change that is not invertible loses information, and one that is not linear is none that weights can undo. Noise
 #   is neither: {doc}`noise`.
 # - The picture is of one draw of sixty rows. How much tuning gains differs from draw to draw: with `seed = 2` it is
-#   almost nothing. What follows the inputs and what does not is the same in every draw.
+#   almost nothing, and the seed here was taken so that there is something to see. What follows the inputs and what does not is the same in every draw.
 # - In a network the weights have other functions than one unit's, and weight decay on them acts through the step size
 #   too. {doc}`scale` asks what has to be retuned there.
 #
