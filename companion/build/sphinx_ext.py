@@ -42,6 +42,8 @@ def write_all(app):
 def setup(app):
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True  # wrong TeX fails the build; `katex_options` is for the browser
     katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
+    # of its two ways to start, the other one connects before the server listens, which a busy machine refuses
+    katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
     app.connect("builder-inited", write_all)
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)

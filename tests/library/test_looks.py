@@ -176,7 +176,6 @@ print(rows.step.tolist(), rows.units.tolist())
 """
 
 
-@pytest.mark.xdist_group("sweep")
 def test_a_look_of_a_notebook_travels_to_other_processes(tmp_path):
     environment = os.environ | {"BNLIB_STORE": str(tmp_path), "OMP_NUM_THREADS": "1"}
     for _ in range(2):  # the second time from the store
