@@ -1,5 +1,9 @@
 """Offers source and notebook of a chapter, loads the moving figures where they are, and keeps a CDN out."""
 
+import socket
+import subprocess
+import time
+
 from sphinxcontrib import katex
 
 FIGURE_SCRIPTS = ("jsxgraph/jsxgraphcore.js", "moving.js")
@@ -34,6 +38,23 @@ def drop_thebe(app, config):
     ]
 
 
+def start_formula_server(server, rundir, timeout):
+    """Start KaTeX's server and connect when it listens; its own way connects as soon as the socket's file is there."""
+    path, deadline = str(rundir / "katex.sock"), time.monotonic() + timeout
+    command = server.build_command(socket=path)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=rundir)
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(path)
+            return process, connection
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise server.timeout_error(timeout) from None
+            time.sleep(0.01)
+
+
 def write_all(app):
     """Sphinx reads what has changed, but writes every page: of pages left out, search loses the index entries."""
     app.builder.get_outdated_docs = lambda: sorted(app.env.found_docs)
@@ -42,8 +63,7 @@ def write_all(app):
 def setup(app):
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True  # wrong TeX fails the build; `katex_options` is for the browser
     katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
-    # of its two ways to start, the other one connects before the server listens, which a busy machine refuses
-    katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+    katex.KaTeXServer.start_server_process = classmethod(start_formula_server)
     app.connect("builder-inited", write_all)
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)
