@@ -40,12 +40,11 @@ lab: $(ENV)/complete  ## open the chapters in JupyterLab, paired with notebooks
 clean:  ## remove what was built, but not the environment
 	rm -rf _build node_modules book/*.ipynb
 
-# The file `complete` is written last: an interrupted installation starts over. A link is removed, not followed:
-# `venv --clear` would empty the folder that it points to.
+# The file `complete` is written last: an interrupted installation goes on. What is in the environment stays, so that a
+# CPU build of torch that was put there is kept, and a linked environment is not emptied.
 $(ENV)/complete: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f'Python {v.major}.{v.minor} is too old: 3.11 is needed, make PYTHON=python3.11')"
-	@if [ -L $(ENV) ]; then rm $(ENV); fi
-	$(PYTHON) -m venv --clear $(ENV)
+	$(PYTHON) -m venv $(ENV)
 	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	$(ENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	touch $@
