@@ -109,7 +109,7 @@ def find(name):
 
 def profiles():
     """Profile to chapter to parameters, from ``book/profiles.yml``; every name in it is checked."""
-    table = _table(BOOK / "profiles.yml")
+    table = _parsed((BOOK / "profiles.yml").read_text())
     names = {chapter.name: chapter for chapter in chapters()}
     for profile, settings in table.items():
         for name, parameters in settings.items():
@@ -126,10 +126,6 @@ def _known_profile(profile):
     if profile not in table:
         raise UsageError(f"profile {profile!r} is unknown; the profiles are: {', '.join(table)}")
     return profile
-
-
-def _table(path):
-    return _parsed(path.read_text())
 
 
 @lru_cache(maxsize=4)
