@@ -7,144 +7,79 @@ pass in training mode gives both; no covariance matrix is needed. The units of a
 inputs are patches: q is a variance over images and positions, w the flattened kernel.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.validation import extra
+from bnlib.recorder import BYPASSED, SHARED_WEIGHT, Call, consumers, layer_channels, recording
+from bnlib.report import Report
+from bnlib.validation import extra, positive
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+NOT_RUN = "did not run"
+NOT_ALWAYS_RUN = "did not run in every batch"
+FROZEN = "in evaluation mode"
+REPEATED = "used more than once"
+UNREACHED = "no gradient reaches it"
+NOT_FINITE = "its gradient is not finite"
+GAMMA_0 = "gamma is 0"
+WEIGHT_0 = "w is 0"
+ONE_BATCH = "one batch has no scatter"
 
-COLUMNS = ("layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate")
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
-BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
+# so that a layer is not called sure because its first batches happened to agree
+BATCHES_AT_LEAST = 10
 
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What `measure` found, one entry a channel in every array.
-
-    Parameters
-    ----------
-    layer : tuple of str
-        Qualified name of the linear or convolutional layer that feeds the normalization.
-    channel : ndarray of int
-        Unit within the layer.
-    gamma, weight_norm, batch_var : ndarray
-        gamma; the norm of w; q, the biased variance of the pre-activation over a batch, and over all
-        positions in a convolution.
-    rate : ndarray
-        lambda, the multiplier of (1/2) v'Sigma v. NaN where gamma is 0.
-    l2_rate : ndarray
-        alpha, in units of ``weight_decay``. NaN where gamma or w is 0.
-    effective_norm : ndarray
-        The norm of v = gamma w / sqrt(q + eps).
-    """
-
-    layer: tuple[str, ...]
-    channel: np.ndarray
-    gamma: np.ndarray
-    weight_norm: np.ndarray
-    batch_var: np.ndarray
-    rate: np.ndarray
-    l2_rate: np.ndarray
-    effective_norm: np.ndarray
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a channel, columns ``layer channel gamma weight_norm batch_var rate l2_rate``.
-
-        Returns
-        -------
-        pandas.DataFrame
-        """
-        return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
-
-    def by_layer(self) -> pd.DataFrame:
-        """One row a layer, columns ``layer channels rate l2_rate``.
-
-        ``rate`` is the mean over channels. ``l2_rate`` is the one ``weight_decay`` for the whole
-        layer with the same total pull along the effective weights: the sum of lambda gamma^2 over
-        the sum of norm(v)^2. Channels without a rate are left out.
-
-        Returns
-        -------
-        pandas.DataFrame
-        """
-        frame = self.to_frame().assign(pull=self.rate * self.gamma**2, norm_squared=self.effective_norm**2)
-        layers = frame.dropna().groupby("layer", sort=False)
-        totals = layers[["pull", "norm_squared"]].sum()
-        return pd.DataFrame(
-            {"channels": layers.size(), "rate": layers.rate.mean(), "l2_rate": totals.pull / totals.norm_squared}
-        ).reset_index()
-
-    def plot(self) -> "Figure":
-        """Draw the layers by depth and the ``l2_rate`` of each: filled triangles up shrink, open ones down stretch.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            With one pair of axes, in whatever style is set.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib, the extra ``plot``, is not installed.
-        """
-        pyplot = extra("matplotlib.pyplot", "plot")
-        layers = self.by_layer()
-        depths = np.arange(1, len(layers) + 1)
-        figure, axes = pyplot.subplots(layout="constrained")
-        axes.axhline(0, color="gray", linewidth=0.8)
-        axes.vlines(depths, 0, layers.l2_rate, color="gray", linewidth=0.8)
-        shrinks = (layers.l2_rate >= 0).to_numpy()
-        for chosen, marker, fill, label in (
-            (shrinks, "^", "full", "shrinks the effective weights"),
-            (~shrinks, "v", "none", "stretches them"),
-        ):
-            if chosen.any():
-                axes.plot(
-                    depths[chosen],
-                    layers.l2_rate[chosen],
-                    marker,
-                    markersize=8,
-                    fillstyle=fill,
-                    label=label,
-                    color="C0",
-                )
-        axes.set_xticks(depths, layers.layer)
-        axes.set(xlabel="layer, by depth", ylabel="rate in units of weight_decay")
-        axes.ticklabel_format(axis="y", scilimits=(-2, 3))
-        axes.legend()
-        return figure
+Loss = Callable[[Any, Any], torch.Tensor]
 
 
 def measure(
     model: nn.Module,
-    batches: Iterable[tuple[Any, Any]],
-    loss_fn: Callable[[Any, Any], torch.Tensor],
+    batches: Iterable[Any],
+    loss_fn: Loss | None = None,
+    *,
+    forward: Loss | None = None,
+    batches_at_most: int | None = None,
+    relative_error: float | None = None,
+    progress: bool = False,
 ) -> Report:
-    """Measure the rate that batch normalization sets, in every linear or convolutional layer before one.
+    """Measure the rate that batch normalization sets in every channel that is normalized.
 
-    The layers are `Linear` or `Conv1d` before `BatchNorm1d`, and `Conv2d` before `BatchNorm2d`.
+    Every channel of every layer of batch normalization in `model` is a row of the report, in the model's order. A
+    channel has a ``rate`` where it is normalized by its batch, and an ``l2_rate`` where what is normalized is the
+    very output of a linear map: ``linear``, ``conv1d`` to ``conv3d`` and their transposes, grouped or not. Otherwise
+    it is NaN, and ``reason`` says why.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Any network; a pair counts where the very output of the first is what the normalization gets.
-        Its parameters, gradients, running statistics, modes and the random state are left as found.
-    batches : iterable of (inputs, targets)
-        The rates are averaged over the batches, weighted by their lengths: use the batch size of
-        training, since the rate depends on it (theorem minibatch), and many batches, since a rate is a small mean of
-        scattered gradients. Two halves of them, measured apart, tell how much is chance.
-    loss_fn : callable
-        ``loss_fn(model(inputs), targets)``, a scalar averaged over the batch.
+        Any network with batch normalization. Its parameters, gradients, running statistics, modes, hooks and the
+        random state are left as found. In evaluation mode as a whole it is measured as it trains; a layer that is in
+        evaluation mode within a model that is in training mode is frozen, and has no rate.
+    batches : iterable
+        Of (inputs, targets); or of dicts or tuples of arguments, where the model returns its loss; or of anything,
+        with `forward`. Rates are averaged over them, weighted by the rows that reach a layer: use the batch size of
+        training, since a rate depends on it (theorem minibatch), and many, since it is a small mean of scattered
+        gradients. Tensors are moved to the device of the model, but not for `forward`.
+    loss_fn : callable, optional
+        ``loss_fn(model(inputs), targets)``, a scalar averaged over the batch. Without it and without `forward`,
+        the model returns its loss: as a scalar, as ``output.loss`` or as ``output["loss"]``.
+    forward : callable, optional
+        ``forward(model, batch)`` gives the scalar loss, for whatever does not fit this.
+    batches_at_most : int, optional
+        Stop after so many.
+    relative_error : float, optional
+        Stop as soon as the standard error of each layer's rate is at most this share of it, but not before 10
+        batches. Where batches run out first, the report says which layers are not that sure.
+    progress : bool
+        Show a progress bar (tqdm, the extra ``sweeps``).
 
     Returns
     -------
@@ -153,145 +88,305 @@ def measure(
     Raises
     ------
     ValueError
-        If there is no batch, a batch has fewer than 2 rows, the model has no such pair of layers, or
-        a pair does not run exactly once a forward pass.
+        If the model has no batch normalization or hides it, there is no batch, a batch leaves a channel one value,
+        the loss is no finite scalar or has no gradient, or a layer computes in half precision.
 
     Examples
     --------
     >>> from bnlib.models import network
-    >>> inputs, targets = torch.randn(64, 5), torch.randint(3, (64,))
-    >>> report = measure(network((5, 4, 3)), [(inputs, targets)], nn.functional.cross_entropy)
+    >>> inputs, targets = torch.randn(4, 64, 5), torch.randint(3, (4, 64))
+    >>> report = measure(network((5, 4, 3)), zip(inputs, targets), nn.functional.cross_entropy)
     >>> report.to_frame().shape
-    (4, 7)
+    (4, 11)
     """
-    totals: dict[str, np.ndarray] = {}
-    rows = 0
+    if loss_fn is not None and forward is not None:
+        raise ValueError("loss_fn and forward are both given; forward(model, batch) already gives the loss")
+    if batches_at_most is not None:
+        batches_at_most = int(positive("batches_at_most", batches_at_most, whole=True))
+    if relative_error is not None:
+        positive("relative_error", relative_error)
+    channels = layer_channels(model)
+    loss_of = forward or _loss_of(model, loss_fn)
+    means: dict[str, _Mean] = {}
+    reasons: dict[str, str] = {}
+    linears: dict[str, str] = {}
+    unlinked: dict[str, str] = {}
+    number = 0
     with _left_as_found(model):
-        model.train()
-        for inputs, targets in batches:
-            if len(inputs) < 2:
-                raise ValueError(f"batches holds a batch of {len(inputs)} row(s); a batch variance needs at least 2")
-            found = _measure_batch(model, inputs, targets, loss_fn)
-            if totals and found.keys() != totals.keys():
+        if not any(module.training for module in model.modules()):
+            model.train()
+        for batch in _shown(islice(batches, batches_at_most), batches, batches_at_most, progress):
+            number += 1
+            for name, reading in _read(model, batch, loss_of, number).items():
+                channels.setdefault(name, reading.channels)
+                if reading.reason:
+                    reasons.setdefault(name, reading.reason)
+                else:
+                    means.setdefault(name, _Mean()).add(reading.values, reading.rows)
+                    linears.setdefault(name, reading.linear)
+                    unlinked[name] = unlinked.get(name) or reading.unlinked
+            if not channels:
                 raise ValueError(
-                    f"model measured {', '.join(found)} in one batch and {', '.join(totals)} before; "
-                    "every batch must go through the same layers"
+                    f"model ({type(model).__name__}) has no batch normalization; there is nothing to measure"
                 )
-            for name, measured in found.items():
-                total = totals.setdefault(name, np.zeros((6, measured.shape[1])))
-                total += len(inputs) * measured
-            rows += len(inputs)
-    if not rows:
-        raise ValueError("batches is empty; give at least one (inputs, targets)")
-    columns = np.concatenate([total / rows for total in totals.values()], axis=1)
-    gamma, weight_norm, batch_var, rate, l2_rate, effective_norm = columns
-    return Report(
-        layer=tuple(name for name, total in totals.items() for _ in range(total.shape[1])),
-        channel=np.concatenate([np.arange(total.shape[1]) for total in totals.values()]),
-        gamma=gamma,
-        weight_norm=weight_norm,
-        batch_var=batch_var,
-        rate=rate,
-        l2_rate=l2_rate,
-        effective_norm=effective_norm,
-    )
+            if relative_error is not None and number >= BATCHES_AT_LEAST and _sure(means, relative_error):
+                break
+    if not number:
+        raise ValueError("batches is empty; give at least one")
+    for name in channels:
+        if name not in means:
+            reasons.setdefault(name, NOT_RUN)
+        elif means[name].count < number:
+            reasons.setdefault(name, NOT_ALWAYS_RUN)
+    parts = [
+        _layer(name, count, means.get(name), reasons.get(name, ""), linears.get(name, ""), unlinked.get(name, ""))
+        for name, count in channels.items()
+    ]
+    columns: dict[str, Any] = {}
+    for key in parts[0][0]:
+        together = [part[key] for part, _ in parts]
+        columns[key] = sum(together, ()) if isinstance(together[0], tuple) else np.concatenate(together)
+    layers = pd.DataFrame([row for _, row in parts])
+    return Report(**columns, layers=layers, batches=number, relative_error=relative_error)
 
 
-def _measure_batch(
-    model: nn.Module, inputs: Any, targets: Any, loss_fn: Callable[[Any, Any], torch.Tensor]
-) -> dict[str, np.ndarray]:
-    """For each pair of layers an array (6, channels): gamma, |w|, q, lambda, alpha, |v|."""
-    pairs: dict[str, tuple[Any, ...]] = {}
-    with _recording_pairs(model, pairs):
-        loss = loss_fn(model(inputs), targets)
-    if not pairs:
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What one batch says of one layer: values, the rows of `_ROWS`, or a reason why there are none."""
+
+    channels: int
+    reason: str = ""
+    values: Any = None
+    rows: int = 0
+    linear: str = ""
+    unlinked: str = ""
+
+
+# of the values of a layer; the last column is the layer's own
+_ROWS = ("gamma", "weight_norm", "batch_var", "rate", "l2_rate", "effective_norm")
+
+
+def _read(model: nn.Module, batch: Any, loss_of: Loss, number: int) -> dict[str, _Reading]:
+    def leaf(gamma: torch.Tensor, _: str) -> torch.Tensor:
+        return gamma.detach().clone().requires_grad_()
+
+    with recording(model, leaf) as recorder:
+        loss = loss_of(model, batch)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise ValueError(
-            f"model ({type(model).__name__}) has no Linear or convolution whose output goes straight into a "
-            "BatchNorm1d or BatchNorm2d; there is nothing to measure"
+            f"the loss of batch {number} is no scalar but {found}; it must be one number, a mean over the batch"
         )
-    output_grads = torch.autograd.grad(loss, [output for _, _, _, output in pairs.values()])
-    measured = {}
-    for (name, (linear, batch_norm, z, _)), grad in zip(pairs.items(), output_grads):
-        with torch.no_grad():
-            z, grad, w = _as_rows(z), _as_rows(grad), linear.weight.double().flatten(1)
-            gamma = torch.ones_like(z[0]) if batch_norm.weight is None else batch_norm.weight.double()
-            q = z.var(dim=0, unbiased=False)
-            variance = q + batch_norm.eps
-            normalized = (z - z.mean(dim=0)) * variance.rsqrt()
-            gamma_grad = (grad * normalized).sum(dim=0)  # dJ/dgamma, also where gamma is frozen
-            rate = torch.where(gamma == 0, torch.nan, -gamma_grad / gamma)
-            norm_squared = w.square().sum(dim=1)
-            l2_rate = torch.where(norm_squared == 0, torch.nan, rate * variance / norm_squared)
-            weight_norm = norm_squared.sqrt()
-            effective_norm = gamma.abs() * weight_norm * variance.rsqrt()
-            row = torch.stack([gamma, weight_norm, q, rate, l2_rate, effective_norm])
-        measured[name] = row.cpu().numpy()
-    return measured
+    if not torch.isfinite(loss):
+        raise ValueError(f"the loss of batch {number} is {loss.item()}; it must be finite")
+    live = [call for call in recorder.calls if not call.frozen]
+    grads = dict(zip(live, _grads(loss, [call.gamma for call in live])))
+    uses = consumers(loss)
+    readings: dict[str, _Reading] = {}
+    for call in recorder.calls:
+        grad = grads.get(call)
+        if call.layer in readings:
+            reading = _Reading(call.channels, REPEATED)
+        elif call.frozen or grad is None:
+            reading = _Reading(call.channels, FROZEN if call.frozen else UNREACHED)
+        else:
+            unlinked = call.unlinked
+            if not unlinked and recorder.weight_uses[call.weight_key] > 1:
+                unlinked = SHARED_WEIGHT
+            elif not unlinked and uses[call.input_node] > 1:
+                unlinked = BYPASSED
+            reading = _Reading(call.channels, "", _values(call, grad, bool(unlinked)), call.rows, call.linear, unlinked)
+        readings[call.layer] = reading
+    return readings
 
 
-def _as_rows(values: torch.Tensor) -> torch.Tensor:
-    """(batch, channels, positions ...) as float64 rows (batch times positions, channels)."""
-    return values.double().movedim(1, -1).flatten(0, -2)
-
-
-@contextmanager
-def _recording_pairs(model: nn.Module, pairs: dict[str, tuple[Any, ...]]) -> Iterator[None]:
-    """Fill `pairs` with name: (linear, batch_norm, pre-activation, output) during a forward pass."""
-    # (tensor, its version, name, linear): tensors are kept alive, so that identity means identity, and
-    # the version tells whether an in-place activation has been there since
-    made_by: list[tuple[Any, ...]] = []
-    handles = []
-
-    def after_linear(name: str) -> Callable[..., None]:
-        def hook(linear: nn.Module, _: Any, output: torch.Tensor) -> None:
-            made_by.append((output, output._version, name, linear))
-
-        return hook
-
-    def after_batch_norm(
-        batch_norm: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: torch.Tensor
-    ) -> torch.Tensor | None:
-        normalized = arguments[0] if arguments else keywords["input"]
-        for tensor, version, name, linear in made_by:
-            if tensor is normalized and tensor._version == version:
-                if name in pairs:
-                    raise ValueError(
-                        f"model runs layer {name!r} more than once a forward pass; its rate is not one number"
-                    )
-                if tensor.ndim != linear.weight.ndim:
-                    right = ", ".join(["batch", "channels", *["positions"] * (linear.weight.ndim - 2)])
-                    raise ValueError(
-                        f"model normalizes {name!r} with output of shape {tuple(tensor.shape)}; it must be ({right})"
-                    )
-                if not output.requires_grad:  # every layer up to here is frozen
-                    output = output.detach().requires_grad_()
-                pairs[name] = linear, batch_norm, tensor, output
-                return output.clone()  # an in-place activation must not overwrite what was recorded
-        return None
-
-    for name, module in model.named_modules():
-        if isinstance(module, LINEAR):
-            handles.append(module.register_forward_hook(after_linear(name)))
-        elif isinstance(module, BATCH_NORM):
-            handles.append(module.register_forward_hook(after_batch_norm, with_kwargs=True))
+def _grads(loss: torch.Tensor, gammas: list[torch.Tensor]) -> list[torch.Tensor | None]:
+    """With respect to `gammas` and nothing else: no parameter's hook runs, no gradient is accumulated."""
+    if not gammas or not loss.requires_grad:
+        return [None] * len(gammas)
     try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        return list(torch.autograd.grad(loss.sum(), gammas, allow_unused=True))
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise ValueError(
+            "model checkpoints with use_reentrant=True, which hides its gradients; "
+            "measure with torch.utils.checkpoint.checkpoint(…, use_reentrant=False)"
+        ) from error
+
+
+def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
+    """The rows of `_ROWS`, channels and the layer: in NumPy, since they are few and float64 is not on every device."""
+    gamma, gamma_grad, q = (_array(tensor) for tensor in (call.gamma, grad, call.batch_var))
+    weight_norm = np.full_like(gamma, np.nan) if unlinked else _array(call.weight_norm)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(np.isfinite(gamma_grad) & (gamma != 0), -gamma_grad / gamma, np.nan)
+        l2_rate = np.where(weight_norm > 0, rate * (q + call.eps) / weight_norm**2, np.nan)
+        effective_norm = np.abs(gamma) * weight_norm / np.sqrt(q + call.eps)
+        counted = np.isfinite(l2_rate)
+        pull, size = (rate * gamma**2)[counted].sum(), (effective_norm**2)[counted].sum()
+        layer_rate = rate[np.isfinite(rate)].mean() if np.isfinite(rate).any() else np.nan
+        layer = [np.nan, np.nan, np.nan, layer_rate, pull / size if size else np.nan, np.nan]
+    return np.column_stack([[gamma, weight_norm, q, rate, l2_rate, effective_norm], layer])
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
+
+
+class _Mean:
+    """A mean over batches, weighted by their rows, and its standard error.
+
+    The error of a weighted mean is Cochran's: n/(n-1) times the sum of squared weighted deviations. Sums are of what
+    is above the first value, so that a small scatter about a large mean keeps its digits.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: Any = 0.0
+        self._sums: Any = 0.0
+
+    def add(self, values: np.ndarray, weight: float) -> None:
+        if not self.count:
+            self._first = values
+        above = values - self._first
+        w, ones = weight, np.ones_like(above)
+        self._sums = self._sums + np.stack([w * ones, w * above, w * w * ones, w * w * above, (w * above) ** 2])
+        self.count += 1
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._first + self._sums[1] / self._sums[0]
+
+    @property
+    def error(self) -> np.ndarray:
+        total, first, squares, crossed, second = self._sums
+        if self.count < 2:
+            return np.full_like(total, np.nan)
+        above = first / total
+        scatter = np.maximum(second - 2 * above * crossed + above**2 * squares, 0)
+        return np.sqrt(self.count / (self.count - 1) * scatter) / total
+
+
+def _sure(means: dict[str, _Mean], relative_error: float) -> bool:
+    for mean in means.values():
+        value, error = mean.mean[:, -1], mean.error[:, -1]
+        row = _ROWS.index("l2_rate" if np.isfinite(value[_ROWS.index("l2_rate")]) else "rate")
+        if np.isfinite(value[row]) and not error[row] <= relative_error * abs(value[row]):
+            return False
+    return True
+
+
+def _layer(
+    name: str, channels: int, mean: _Mean | None, reason: str, linear: str, unlinked: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A layer's part of the columns of a report, and its row by layer."""
+    if mean is None or reason:
+        values = errors = np.full((len(_ROWS), channels + 1), np.nan)
+        reasons = [reason] * channels
+    else:
+        values, errors = mean.mean, mean.error
+        found = dict(zip(_ROWS, values[:, :-1]))
+        reasons = [
+            "; ".join(
+                words
+                for words, applies in (
+                    (GAMMA_0, gamma == 0),
+                    (NOT_FINITE, gamma != 0 and np.isnan(rate)),
+                    (unlinked, bool(unlinked)),
+                    (WEIGHT_0, weight_norm == 0),
+                    (ONE_BATCH, mean.count == 1),
+                )
+                if applies
+            )
+            for gamma, rate, weight_norm in zip(found["gamma"], found["rate"], found["weight_norm"])
+        ]
+    columns = dict(zip(_ROWS, values[:, :-1])) | {
+        "layer": (name,) * channels,
+        "linear": (linear,) * channels,
+        "channel": np.arange(channels),
+        "reason": tuple(reasons),
+        "rate_error": errors[_ROWS.index("rate"), :-1],
+        "l2_rate_error": errors[_ROWS.index("l2_rate"), :-1],
+    }
+    row = {
+        "layer": name,
+        "linear": linear,
+        "channels": channels,
+        "measured": int(np.isfinite(columns["rate"]).sum()),
+    }
+    for key in ("rate", "l2_rate"):
+        row[key], row[f"{key}_error"] = values[_ROWS.index(key), -1], errors[_ROWS.index(key), -1]
+    return columns, row | {"reason": "; ".join(word for word, _ in Counter(filter(None, reasons)).most_common())}
+
+
+def _loss_of(model: nn.Module, loss_fn: Loss | None) -> Loss:
+    """What one batch loses, where no `forward` is given."""
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+    def with_targets(model: nn.Module, batch: Any) -> torch.Tensor:
+        assert loss_fn is not None
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            found = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+            raise ValueError(
+                f"batches holds a {found}; loss_fn needs (inputs, targets): for anything else give "
+                "forward=lambda model, batch: … instead, which returns the loss"
+            )
+        inputs, targets = _moved(batch, device)
+        return loss_fn(model(inputs), targets)
+
+    def by_itself(model: nn.Module, batch: Any) -> torch.Tensor:
+        fits = isinstance(batch, (tuple, list, Mapping))
+        if not fits:
+            raise ValueError(
+                f"batches holds a {type(batch).__name__}; without loss_fn it must be a dict or a tuple of arguments"
+            )
+        moved = _moved(batch, device)
+        output = model(**moved) if isinstance(moved, Mapping) else model(*moved)
+        if isinstance(output, Mapping) and "loss" in output:
+            return output["loss"]
+        return getattr(output, "loss", output)
+
+    return by_itself if loss_fn is None else with_targets
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: _moved(value, device) for key, value in batch.items()}
+    return type(batch)(_moved(value, device) for value in batch) if type(batch) in (tuple, list) else batch
+
+
+def _shown(chosen: Iterator[Any], batches: Iterable[Any], at_most: int | None, progress: bool) -> Iterable[Any]:
+    if not progress:
+        return chosen
+    known = [len(batches)] if isinstance(batches, Sized) else []
+    total = min([*known, *([] if at_most is None else [at_most])], default=None)
+    return extra("tqdm", "sweeps").tqdm(chosen, total=total, desc="measure", unit="batch")
 
 
 @contextmanager
 def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Restore modes, buffers and the random state; gradients are never touched."""
+    """Restore modes, buffers and the random states; gradients are never touched."""
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [
+        (module._buffers, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(), torch.enable_grad():
+        with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
         for module, training in modes:
             module.training = training
         with torch.no_grad():
-            for buffer, before in buffers:
+            for home, name, buffer, before in buffers:
                 buffer.copy_(before)
+                home[name] = buffer

@@ -241,8 +241,9 @@ def _files(name: str, attribute: str | None, packages: Sequence[str], root: Path
         yield from _files(f"{name}.{attribute}", None, packages, root)
     elif attribute is not None or len(parts) == 1:
         for source, given in _module(front, _stamp(front)).for_types:
-            if attribute in (None, "*", given):
-                yield from _files(_absolute(source, front, root), given, packages, root)
+            origin = _absolute(source, front, root)
+            if attribute in (None, "*", given) and (origin, given) != (name, attribute):
+                yield from _files(origin, given, packages, root)
 
 
 # functions

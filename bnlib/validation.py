@@ -111,6 +111,26 @@ def nonnegative(name: str, value: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
+def positive(name: str, value: float, whole: bool = False) -> float:
+    """Return `value` after checking that it is a finite number above 0, and whole if need be.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> positive("batches_at_most", 0, whole=True)
+    Traceback (most recent call last):
+    ValueError: batches_at_most = 0 is not right; it must be a whole number above 0
+    """
+    right = isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value) and value > 0
+    if not right or (whole and value != int(value)):
+        raise ValueError(f"{name} = {value!r} is not right; it must be a {'whole ' * whole}number above 0")
+    return value
+
+
 def nonzero(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Return `value` as a float64 array (0-d for a scalar) after checking that none is zero.
 

@@ -93,7 +93,7 @@ unit = models.unit(components, gamma, seed=0)
 training.fit(unit, repeat((x, t), read_out_steps), loss_fn, learning_rate=0.3, momentum=0.9)
 report = meter.measure(unit, [(x, t)], loss_fn)
 weights = theory.effective_weights(unit[0].weight.detach()[0], gamma, digits.moments.cov)
-report.to_frame()
+report.to_frame()[["gamma", "weight_norm", "batch_var", "rate", "l2_rate"]]
 
 # %% tags=["hide-input"]
 clean = digits.source([0], gamma=gamma, steps=read_out_steps)

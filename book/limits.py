@@ -229,7 +229,7 @@ sentence(
 # %%
 network, _ = learned[0]
 report = bnlib.measure(network, [(x[some], y[some])], cross_entropy)
-for name, units in report.to_frame().groupby("layer"):
+for name, units in report.to_frame().groupby("linear"):
     print(f"layer {name}: {(units.rate < 0).mean():.0%} of {len(units)} rates are negative")
 
 # %% [markdown]

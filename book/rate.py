@@ -294,7 +294,9 @@ report = meter.measure(network, [(inputs, classes)], cross_entropy)
 
 # %% tags=["hide-input"]
 table(
-    report.to_frame().drop(columns="layer").round(4).set_index("channel"),
+    report.to_frame()[["channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate"]]
+    .round(4)
+    .set_index("channel"),
     "What the meter reads off the eight hidden units, under cross-entropy.",
     source,
 )
