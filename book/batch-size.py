@@ -143,7 +143,7 @@ check(
     source=units,
 )
 said = (
-    " its slope in log-log is {measured:.2f} [{low:.2f}, {high:.2f}], that of the law for Gaussian"
+    " its slope in log-log is {interval:.2f}, that of the law for Gaussian"
     " data {predicted:.2f}. Its size is another: {factor:.1f} times the law at batches of {large}."
 )
 finding(
@@ -359,7 +359,7 @@ check(
     tolerance=0.2,
     source=trained,
 )
-said = " {measured:.1%} [{low:.1%}, {high:.1%}] of what they are for one unit and least squares."
+said = " {interval:.1%} of what they are for one unit and least squares."
 finding(
     {
         "borne out": "In a network with cross-entropy it is far less: batches of {small} are worth"
@@ -524,7 +524,7 @@ gap = check(
 )
 said = (
     " test loss minus training loss is {at_small:.3f} with batches of {small} and {at_large:.3f}"
-    " with batches of {large}, a difference of {measured:+.3f} [{low:+.3f}, {high:+.3f}]."
+    " with batches of {large}, a difference of {interval:+.3f}."
 )
 finding(
     {

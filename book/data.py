@@ -267,8 +267,8 @@ for column, share in enumerate(label_noises):
     rates = table_of(both, "bn", share)
     searched = table_of(both, "best", share).clip(lower=lowest)
     if shown := [size for size in train_sizes if (rates[size] > 0).all()]:
-        bottom.points(shown, rates[shown], "set by BN", "batch", geometric=True)
-    bottom.points(train_sizes, searched, "best decay", "l2", "s", geometric=True)
+        bottom.points(shown, rates[shown], "set by BN", "batch", scale="log")
+    bottom.points(train_sizes, searched, "best decay", "l2", "s", scale="log")
     over_sizes(bottom, yscale="log", xlabel=f"images, {share:.0%} wrong")
 picture[0].set(ylabel="test accuracy", legend={"fontsize": 9})
 picture[len(label_noises)].set(ylabel="as weight_decay", legend={"fontsize": 9})
@@ -301,7 +301,7 @@ for along, words in (
     ("train_size", "the amount of data changes"),
     ("label_noise", "labels get noisier"),
 ):
-    said = " (agreement {measured:+.2f} [{low:+.2f}, {high:+.2f}], on a scale from −1 to 1)."
+    said = " (agreement {interval:+.2f}, on a scale from −1 to 1)."
     finding(
         {
             "borne out": f"When {words}, a network's BN rate moves with the best weight_decay"
@@ -353,7 +353,7 @@ fades = check(
     relation="above",
     source=where,
 )
-said = " (rank correlation {measured:+.2f} [{low:+.2f}, {high:+.2f}])."
+said = " (rank correlation {interval:+.2f})."
 finding(
     {
         "borne out": "A learned scale lets the rate fade as training comes to rest: the rate"
@@ -400,7 +400,7 @@ regret, gain = (
     )
 )
 said = (
-    " {measured:.1%} [{low:.1%}, {high:.1%}] of accuracy against the best weight_decay, on average"
+    " {interval:.1%} of accuracy against the best weight_decay, on average"
     " over all conditions. Beside no regularization the difference is {gain:+.1%}."
 )
 finding(

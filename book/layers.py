@@ -226,7 +226,7 @@ for panels, kind in zip((picture.panels[:2], picture.panels[2:]), kinds):
     at = np.array(runs[kind].look_steps.iloc[0]) + 1
     for noise_std, style in zip(noise_stds, ("-", "--")):
         both = sizes_of(kind, noise_std), through(kind, noise_std, "negative")
-        for panel, values, geometric in zip(panels, both, (True, False)):
+        for panel, values, scale in zip(panels, both, ("log", "share")):
             for layer, color in zip(range(values.shape[2]), ("batch", "l2", "signal", "noise")):
                 panel.band(
                     at,
@@ -235,7 +235,7 @@ for panels, kind in zip((picture.panels[:2], picture.panels[2:]), kinds):
                     color,
                     marker="",
                     style=style,
-                    geometric=geometric,
+                    scale=scale,
                 )
     legend = {"handles": panels[0].ax.lines[: len(names[kind])], "labels": names[kind]}
     panels[0].set(xscale="log", yscale="log", title=f"{kind}: size of λ")

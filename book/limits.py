@@ -188,7 +188,7 @@ not_at_rest = check(
     role="assumption",
     source=where,
 )
-share = "{measured:.0%} [{low:.0%}, {high:.0%}] of the gradient of a typical first-layer unit"
+share = "{interval:.0%} of the gradient of a typical first-layer unit"
 finding(
     {
         "borne out": f"A network on mini-batches does not come to rest: when training ends, {share}"
@@ -396,7 +396,7 @@ by_batches = check(
     relation="above",
     source=Source(dataset, few, range(5), few_source.conditions | {"batch_size": 32}),
 )
-rate = "a rate of {measured:.3f} [{low:.3f}, {high:.3f}]"
+rate = "a rate of {interval:.3f}"
 after = "on its clean digits, where one batch leaves {one:.0e}"
 finding(
     {
@@ -498,7 +498,7 @@ apart = check(
     relation="above",
     source=where,
 )
-angle = "{measured:.0f} degrees [{low:.0f}, {high:.0f}]"
+angle = "{interval:.0f} degrees"
 finding(
     {
         "borne out": "BN's penalty and weight decay pull in different directions: in a typical"

@@ -107,12 +107,12 @@ searched[["weight_decay", "validation_loss", "test_accuracy"]].head(4)
 best = found.on_log_axis(found.best_decay)
 picture = Picture(width=5.6, height=4.2)
 (panel,) = picture
-by_hand, low, high = statistics.intervals(best, geometric=True)
+by_hand, low, high = statistics.intervals(best, scale="log")
 across = np.nan_to_num([by_hand - low, high - by_hand], posinf=0)
 here = (by_hand[0], by_hand[0])
 panel.ax.axline(here, np.multiply(2, here), color=COLORS["theory"], lw=1.2, label="equal")
 for (way, rates), side in zip(found.rates.items(), (-12, 6)):
-    set_by_bn, low, high = statistics.intervals(found.on_log_axis(rates), geometric=True)
+    set_by_bn, low, high = statistics.intervals(found.on_log_axis(rates), scale="log")
     along = np.nan_to_num([set_by_bn - low, high - set_by_bn], posinf=0)
     look = {"color": shown.COLORS[way], "marker": shown.MARKERS[way], "lw": 1, "capsize": 3}
     panel.ax.errorbar(by_hand, set_by_bn, along, across, label=way, **look)

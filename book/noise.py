@@ -617,7 +617,7 @@ ordinary = check(
     role="theorem",
     source=Source(None, 4000, seeds, {"gamma": gamma, "noise_std": 1.0}, "generated data"),
 )
-numbers = "1 + λ is {measured:.3f} [{low:.3f}, {high:.3f}], the population's {predicted:.3f}."
+numbers = "1 + λ is {interval:.3f}, the population's {predicted:.3f}."
 finding(
     {
         "borne out": f"A few thousand rows with ordinary noise suffice: {numbers}",

@@ -480,7 +480,7 @@ drifts = {
 # %% tags=["hide-input"]
 picture = Picture(height=3.4)
 for name, color in (("none", "none"), ("half", "signal"), ("all", "batch")):
-    picture[0].band(marks, drifts[name], f"{name} of the penalty", color, geometric=True)
+    picture[0].band(marks, drifts[name], f"{name} of the penalty", color, scale="log")
 picture[0].set(
     xscale="log",
     yscale="log",

@@ -144,9 +144,9 @@ for a, shade in zip(scales, np.linspace(0.35, 1, len(scales))):
     left.dots(10 ** best[seeds[0], a], min(curve), None, "l2", words=False, alpha=shade)
 left.set(xscale="log", xlabel="α, rate tuned by hand", ylabel="validation error / variance")
 left.set(ylim=(None, 1), legend=True)
-right.band(scales, by_hand, "best by hand", "l2", marker="s", geometric=True)
+right.band(scales, by_hand, "best by hand", "l2", marker="s", scale="log")
 if (set_by_bn > 0).all():  # a γ that is too large makes it negative
-    right.band(scales, set_by_bn, "set by BN", "batch", geometric=True)
+    right.band(scales, set_by_bn, "set by BN", "batch", scale="log")
 middle = np.exp(np.log(by_hand[:, scales.index(1.0)]).mean())
 right.line(scales, middle * np.square(scales), "slope 2", "theory", "--", words=False, lw=1)
 over_scales(right, yscale="log", ylabel="α", legend=True)
@@ -348,7 +348,7 @@ if bn_positive:  # a logarithmic axis cannot show it otherwise
 picture = Picture(height=3.6)
 (panel,) = picture
 for label, (rates, color, marker) in drawn.items():
-    panel.band(scales, rates, label, color, marker, geometric=True)
+    panel.band(scales, rates, label, color, marker, scale="log")
 for L, decades in best_decay.items():
     dashed = 10 ** decades[1.0].mean() * np.power(scales, 2 / L)
     panel.line(scales, dashed, None, "theory", "--", words=False, lw=1)
@@ -404,7 +404,7 @@ if bn_positive:
     )
 grows = (
     "Where decay acts on both layers of a network, the best weight_decay grows as the input scale to"
-    " the power {measured:.2f} [{low:.2f}, {high:.2f}]"
+    " the power {interval:.2f}"
 )
 finding(
     {
@@ -480,7 +480,7 @@ sentence(
 )
 kept_rate = (
     "With BN, scaling the inputs changes the test loss by {change:.2%}; without BN, keeping the"
-    " weight_decay of scale 1 costs {measured:.1%} [{low:.1%}, {high:.1%}] of the test images"
+    " weight_decay of scale 1 costs {interval:.1%} of the test images"
 )
 finding(
     {

@@ -411,7 +411,7 @@ first_gain, last_gain, rise = (
     )
 )
 by_layer = (
-    "in the share of signal on noisy digits: {measured:+.3f} [{low:+.3f}, {high:+.3f}] in the last"
+    "in the share of signal on noisy digits: {interval:+.3f} in the last"
     " hidden layer, {first:+.3f} [{first_low:+.3f}, {first_high:+.3f}] in the first."
 )
 finding(

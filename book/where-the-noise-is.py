@@ -377,10 +377,7 @@ for arm in ("none", "best decay", "weight norm."):
         f" noise: BN minus {words[arm]}",
         on_noise["BN"] - on_noise[arm],
     )
-changes = (
-    "the share of its first layer's squared weights there changes by {measured:+.3f}"
-    " [{low:+.3f}, {high:+.3f}], without regularization by {none:+.3f}."
-)
+changes = "the share of its first layer's squared weights there changes by {interval:+.3f}, without regularization by {none:+.3f}."
 finding(
     {
         "borne out": f"A network with BN leaves the noisy half: {changes}",
@@ -401,7 +398,7 @@ regret = check(
     relation="below",
     source=network,
 )
-loses = "Untuned BN classifies {measured:.1%} [{low:.1%}, {high:.1%}] fewer test images right than"
+loses = "Untuned BN classifies {interval:.1%} fewer test images right than"
 finding(
     {
         "borne out": f"{loses} the best weight_decay, less than the one percent allowed for.",
@@ -428,7 +425,7 @@ for arm in ("BN", "none", "weight norm.", "layer norm."):
     ratio[arm] = noise_alone / of_pixels[:, constant & ~noisy_pixels].mean(axis=1)
 table(
     pd.DataFrame(
-        [[statistics.as_text(found, "{:.2f}", geometric=True) for found in ratio.values()]],
+        [[statistics.as_text(found, "{:.2f}", scale="log") for found in ratio.values()]],
         index=["noisy half over clean half"],
         columns=list(ratio),
     ),

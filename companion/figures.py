@@ -22,6 +22,7 @@ COLORS = {
     "noise": "#CC79A7",
     "theory": "#E69F00",
 }
+DOTS_AT_MOST = 12  # places along a curve at which seeds are drawn
 # a colour no figure uses, replaced by the page's own text colour in `Picture.show`
 INK = "#010203"
 
@@ -95,10 +96,11 @@ class Picture:
         name : str
             The anchor for links to the figure, unique in the book.
         """
-        drawn = {mark for panel in self.panels for mark in panel.marks}
-        reading = (
-            f" {' and '.join(sorted(drawn)).capitalize()}: 95 % intervals of the mean over seeds." if drawn else ""
-        )
+        drawn = sorted({mark for panel in self.panels for mark in panel.marks})
+        reading = ""
+        if drawn:
+            intervals_are = f" {' and '.join(drawn).capitalize()}: 95 % intervals of the mean over seeds"
+            reading = intervals_are + ("; dots: seeds." if any(panel.seeds for panel in self.panels) else ".")
         alt = self.words()
         if len(alt) < 40:
             raise ValueError(
@@ -117,7 +119,7 @@ class Panel:
     """One pair of axes, and the words for what was drawn in it. `ax` is matplotlib's, for what has no helper here."""
 
     def __init__(self, ax):
-        self.ax, self.series, self.notes, self.marks = ax, [], [], set()
+        self.ax, self.series, self.notes, self.marks, self.seeds = ax, [], [], set(), False
 
     def line(self, x, y, label=None, color=None, style="-", marker="", words=True, **keywords):
         """A curve. Without `words` it has no part in the text alternative."""
@@ -125,22 +127,24 @@ class Panel:
         if words:
             self._remember(label, x, y)
 
-    def band(self, x, samples, label=None, color=None, marker="o", style="-", geometric=False, words=True):
+    def band(self, x, samples, label=None, color=None, marker="o", style="-", scale="plain", words=True):
         """Mean over seeds with its 95 % interval as a band; `samples` has the shape (seeds, p)."""
-        mean, low, high = intervals(samples, geometric)
+        mean, low, high = intervals(samples, scale)
         self.ax.plot(x, mean, style, marker=marker, markersize=5, label=label, color=_color(color))
-        if np.isfinite(low).all() and np.isfinite(high).all():
+        if np.isfinite(low).any():
             self.ax.fill_between(x, low, high, color=_color(color), alpha=0.25, linewidth=0)
             self.marks.add("bands")
+        self._seeds(x, samples, color)
         if words:
             self._remember(label, x, mean)
 
-    def points(self, x, samples, label=None, color=None, marker="o", geometric=False, words=True):
+    def points(self, x, samples, label=None, color=None, marker="o", scale="plain", words=True):
         """Mean over seeds as points with 95 % intervals as bars; `samples` has the shape (seeds, p)."""
-        mean, low, high = intervals(samples, geometric)
-        bars = [np.where(np.isfinite(high), side, 0.0) for side in (mean - low, high - mean)]
+        mean, low, high = intervals(samples, scale)
+        bars = np.nan_to_num([mean - low, high - mean])
         if np.isfinite(high).any():
             self.marks.add("bars")
+        self._seeds(x, samples, color)
         self.ax.errorbar(x, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=_color(color))
         if words:
             self._remember(label, x, mean)
@@ -190,6 +194,14 @@ class Panel:
         scales = [name for name, scale in (("x", self.ax.get_xscale()), ("y", self.ax.get_yscale())) if scale == "log"]
         head += f" ({' and '.join(scales)} logarithmic)" if scales else ""
         return (f"{head}: " if head else "") + "; ".join(said) + "."
+
+    def _seeds(self, x, samples, color):
+        """Every seed as a dot, where there are few enough of them to be told apart."""
+        samples = np.asarray(samples, dtype=np.float64)
+        if len(samples) > 1 and samples.shape[1] <= DOTS_AT_MOST:
+            for seed in samples:
+                self.ax.plot(x, seed, ".", markersize=3, alpha=0.6, color=_color(color), zorder=3)
+            self.seeds = True
 
     def _remember(self, label, x, y, describe=None):
         self.series.append((describe or _course, label, np.asarray(x).ravel(), np.asarray(y, dtype=np.float64).ravel()))

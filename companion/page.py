@@ -46,6 +46,7 @@ def check(
     tolerance=0.0,
     role=None,
     source=CLOSED_FORM,
+    scale="plain",
 ):
     """Compare, record, show; raise if a proven claim does not hold.
 
@@ -53,7 +54,7 @@ def check(
     ----------
     claim, statement : str
         See `companion.records.Check`.
-    measured, predicted, kind, relation, tolerance
+    measured, predicted, kind, relation, tolerance, scale
         See `companion.statistics.compare`.
     role : {"theorem", "assumption", "headline", "exploratory"}, optional
         Default: "theorem" for exact and numeric checks, "exploratory" for empirical ones.
@@ -77,7 +78,7 @@ def check(
     holds | minibatch: a_4, by hand | measured 0.79788, predicted = 0.797885 | difference 6.3e-06, tolerance 0.0001
     """
     role = choice("role", role or ("exploratory" if kind == "empirical" else "theorem"), ROLES)
-    found = statistics.compare(measured, predicted, kind, relation, tolerance)
+    found = statistics.compare(measured, predicted, kind, relation, tolerance, scale)
     record = Check(
         claim=claim,
         role=role,
@@ -104,8 +105,8 @@ def finding(pattern, *checks, **numbers):
     Parameters
     ----------
     pattern : str or dict of str to str
-        With fields as in `str.format`. One check gives its own numbers: ``{measured}``, ``{low}``, ``{high}``,
-        ``{predicted}``, ``{difference}``, ``{repetitions}``. All of them together give ``{count}``, ``{held}`` (how
+        With fields as in `str.format`. One check gives its own numbers: ``{measured}``, ``{interval}`` (the
+        same with its interval: "0.42 [0.20, 0.64]"), ``{predicted}``, ``{difference}``, ``{repetitions}``. All of them together give ``{count}``, ``{held}`` (how
         many hold or are borne out), ``{least}`` and ``{most}`` (of what was measured) and ``{worst}`` (the largest
         difference); what they have in common, as ``{tolerance}`` and ``{repetitions}``, has its name. A dictionary has
         a pattern for each outcome: "borne out" (or it holds), "not borne out", and for one check "undecided", for
@@ -235,9 +236,26 @@ def _numbers_of(checks):
         if len(values) == 1 and None not in values:
             known[name] = values.pop()
     if len(checks) == 1:
-        names = ("measured", "low", "high", "difference")
-        known |= {name: getattr(checks[0], name) for name in names if getattr(checks[0], name) is not None}
+        known["difference"] = checks[0].difference
+        if measured:
+            known |= {"measured": measured[0], "interval": _Interval(checks[0])}
     return known
+
+
+class _Interval:
+    """A number with its interval, each in the format asked for."""
+
+    def __init__(self, one):
+        self._one = one
+
+    def __format__(self, form):
+        measured, low, high = (
+            "" if value is None else format(value, form)
+            for value in (self._one.measured, self._one.low, self._one.high)
+        )
+        if low:
+            return f"{measured} [{low}, {high}]"
+        return f"{measured} (all {self._one.repetitions} seeds)" if self._one.interval_method else measured
 
 
 def _as_html(record):

@@ -103,7 +103,9 @@ class Check:
     low, high : float, optional
         Ends of the 95 % interval of the mean over seeds.
     interval_method : str, optional
-        "t": Student's.
+        "t" is Student's, of the values or of what `companion.statistics.SCALES` makes of them.
+    p_value : float, optional
+        Of the one-sided test of an empirical check with the relation "above" or "below".
     repetitions : int
     verdict : str
         "holds" or "fails" where there is no sampling; "borne out", "not borne out" or "undecided" where there is.
@@ -125,6 +127,7 @@ class Check:
     low: float | None
     high: float | None
     interval_method: str | None
+    p_value: float | None
     repetitions: int
     verdict: Verdict
     dataset: str | None
@@ -141,6 +144,8 @@ class Check:
         if self.measured is not None:
             sign = {"equal": "=", "above": ">", "below": "<"}[self.relation]
             interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
+            if self.low is None and self.interval_method:
+                interval = f" ({self.interval_method})"
             parts.append(f"measured {self.measured:.6g}{interval}, predicted {sign} {self.predicted:.6g}")
         if self.relation == "equal":
             parts.append(f"difference {self.difference:.2g}, tolerance {self.tolerance:.2g}")

@@ -1,16 +1,50 @@
 """Intervals over seeds, and verdicts from them."""
 
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from bnlib.validation import choice, finite_array, nonnegative
 from companion.records import Kind, Relation
 
 KINDS = typing.get_args(Kind)
 RELATIONS = typing.get_args(Relation)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """On which Student's t interval is taken, so that its ends stay where the quantity can be.
+
+    Parameters
+    ----------
+    method : str
+        What it is called where the interval is.
+    there, back : callable
+        From the quantity to the scale, and from the scale to the quantity.
+    low, high : float
+        What the quantity lies between; beyond is an error.
+    """
+
+    method: str
+    there: Callable
+    back: Callable
+    low: float = -np.inf
+    high: float = np.inf
+
+
+# A perfect correlation over a few points, or a share of all, has no finite place on its scale. It says no more than that
+# the quantity is near the end of its range, and is drawn in by as much as these numbers say.
+NEAR_1, NEAR_0 = 0.975, 5e-4
+SCALES = {
+    "plain": Scale("t", np.asarray, np.asarray),
+    "log": Scale("t of logarithms", np.log, np.exp, low=np.nextafter(0, 1)),
+    "correlation": Scale("t of Fisher's z", lambda r: np.arctanh(np.clip(r, -NEAR_1, NEAR_1)), np.tanh, -1, 1),
+    "share": Scale("t of logits", lambda p: special.logit(np.clip(p, NEAR_0, 1 - NEAR_0)), special.expit, 0, 1),
+}
+ONE_VALUE = "all seeds give one value"
 
 
 @dataclass(frozen=True)
@@ -23,11 +57,12 @@ class Comparison:
     low: float | None
     high: float | None
     interval_method: str | None
+    p_value: float | None
     repetitions: int
     verdict: str
 
 
-def interval(samples, level=0.95):
+def interval(samples, level=0.95, scale="plain"):
     """Student's t interval of the mean.
 
     Parameters
@@ -36,41 +71,47 @@ def interval(samples, level=0.95):
         Independent repetitions: one number a seed.
     level : float
         Coverage.
+    scale : {"plain", "log", "correlation", "share"}
+        On which mean and interval are taken: logarithms for rates and sizes, which are positive and vary by factors;
+        Fisher's z for correlations; logits for shares.
 
     Returns
     -------
     mean, low, high : float
-        With one sample the interval is the whole line.
+        The ends are NaN where samples do not scatter: there is one, or all are the same.
 
     Raises
     ------
     ValueError
-        If there are no samples, or one is not finite.
+        If there are no samples, one is not finite, or one is beyond the scale.
 
     Examples
     --------
     >>> mean, low, high = interval([1.0, 2.0, 3.0])
     >>> round(mean, 3), round(low, 3), round(high, 3)
     (2.0, -0.484, 4.484)
+    >>> [round(value, 3) for value in interval([0.9, 0.95, 1.0], scale="correlation")]
+    [0.95, 0.737, 0.991]
     """
-    samples = finite_array("samples", samples, ndim=1)
-    if not len(samples):
-        raise ValueError("samples is empty; an interval needs at least one")
-    mean = samples.mean()
-    if len(samples) == 1:
-        return float(mean), -np.inf, np.inf
-    half = stats.t.ppf((1 + level) / 2, len(samples) - 1) * samples.std(ddof=1) / np.sqrt(len(samples))
-    return float(mean), float(mean - half), float(mean + half)
+    samples, on = _checked("samples", samples, scale)
+    if np.ptp(samples) == 0:
+        return float(samples[0]), np.nan, np.nan
+    placed = on.there(samples)
+    mean = placed.mean()
+    half = stats.t.ppf((1 + level) / 2, len(samples) - 1) * placed.std(ddof=1) / np.sqrt(len(samples))
+    found = float(on.back(mean)), float(on.back(mean - half)), float(on.back(mean + half))
+    # beyond the place where ends are drawn in, samples differ and their places do not
+    return found if half > 0 else (found[0], np.nan, np.nan)
 
 
-def intervals(samples, geometric=False):
+def intervals(samples, scale="plain"):
     """Mean and ends of the interval of each column.
 
     Parameters
     ----------
     samples : array_like, shape (seeds, p)
-    geometric : bool
-        Whether they are those of the logarithms: for rates, which are positive and vary by factors.
+    scale : str
+        As for `interval`.
 
     Returns
     -------
@@ -82,12 +123,10 @@ def intervals(samples, geometric=False):
     >>> intervals([[1.0, 1.0], [3.0, 1.0]])[0]
     array([2., 1.])
     """
-    samples = np.asarray(samples, dtype=np.float64)
-    found = np.transpose([interval(column) for column in (np.log(samples) if geometric else samples).T])
-    return np.exp(found) if geometric else found
+    return np.transpose([interval(column, scale=scale) for column in np.asarray(samples, dtype=np.float64).T])
 
 
-def as_text(samples, form="{:.3f}", geometric=False):
+def as_text(samples, form="{:.3f}", scale="plain"):
     """Mean and 95 % interval in words, for tables and captions.
 
     Parameters
@@ -96,33 +135,57 @@ def as_text(samples, form="{:.3f}", geometric=False):
         One number a seed.
     form : str
         Format of each number.
-    geometric : bool
-        Whether mean and interval are those of the logarithms: for rates, which are positive and vary by factors.
+    scale : str
+        As for `interval`.
 
     Returns
     -------
     str
-        With one sample, the number alone.
-
-    Raises
-    ------
-    ValueError
-        If `geometric` is asked for and a sample is not positive.
+        Where samples do not scatter, the number alone.
 
     Examples
     --------
     >>> as_text([1.0, 2.0, 3.0])
     '2.000 [-0.484, 4.484]'
+    >>> as_text([1.0, 1.0, 1.0])
+    '1.000 (all 3 seeds)'
     """
-    samples = finite_array("samples", samples, ndim=1)
-    if geometric and (samples <= 0).any():
-        raise ValueError(f"samples holds {samples.min():g}; a geometric mean takes positive numbers")
-    found = interval(np.log(samples) if geometric else samples)
-    mean, low, high = (form.format(np.exp(value) if geometric else value) for value in found)
-    return mean if len(samples) == 1 else f"{mean} [{low}, {high}]"
+    mean, low, high = interval(samples, scale=scale)
+    if np.isnan(low):
+        return form.format(mean) + (f" (all {len(samples)} seeds)" if len(samples) > 1 else "")
+    return f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
 
 
-def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0):
+def holm(p_values, level=0.05):
+    """Which of several statements stand together, at most `level` of such sets having a false one among them.
+
+    Parameters
+    ----------
+    p_values : array_like, shape (n,)
+    level : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure.
+
+    Examples
+    --------
+    >>> holm([0.001, 0.04, 0.03]).tolist()
+    [True, False, False]
+    """
+    p_values = finite_array("p_values", p_values, ndim=1)
+    order = np.argsort(p_values)
+    passed = p_values[order] * np.arange(len(p_values), 0, -1) <= level
+    stands = np.zeros(len(p_values), dtype=bool)
+    stands[order] = np.logical_and.accumulate(passed)
+    return stands
+
+
+def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0, scale="plain"):
     """Hold what was measured against what was predicted.
 
     Parameters
@@ -133,15 +196,19 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
     kind : {"exact", "numeric", "empirical"}
         "exact": equal without tolerance. "numeric": the relative difference is at most `tolerance`.
         "empirical": the 95 % interval of the mean lies where the claim says; if it lies wholly
-        elsewhere the verdict is "not borne out", if it straddles the boundary "undecided".
+        elsewhere the verdict is "not borne out", if it straddles the boundary "undecided". Where all
+        seeds give one value it has no interval, and the value itself decides; one seed decides nothing.
     relation : {"equal", "above", "below"}
         For empirical claims; "equal" means within `tolerance` (relative) of `predicted`.
     tolerance : float
         At least 0.
+    scale : str
+        Of empirical claims, as for `interval`.
 
     Returns
     -------
     Comparison
+        ``p_value`` is that of the one-sided t test of an empirical claim with the relation "above" or "below".
 
     Raises
     ------
@@ -158,16 +225,23 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
     nonnegative("tolerance", tolerance)
     if kind != "empirical" and relation != "equal":
         raise ValueError(f"relation = {relation!r} is for empirical claims; a {kind} claim is 'equal'")
-    low = high = method = None
+    low = high = method = p_value = None
     repetitions = 1
     if kind == "empirical":
-        samples = finite_array("measured", measured, ndim=1)
+        samples, on = _checked("measured", measured, scale)
         repetitions = len(samples)
-        value, low, high = interval(samples)
+        value, low, high = interval(samples, scale=scale)
         target = float(predicted)
         difference = _relative(value, target)
-        verdict = _verdict(low, high, target, relation, tolerance)
-        low, high, method = (low, high, "t") if repetitions > 1 else (None, None, None)
+        if np.isfinite(low):
+            verdict, method = _verdict(low, high, target, relation, tolerance), on.method
+            if relation != "equal":
+                side = {"above": "greater", "below": "less"}[relation]
+                p_value = float(stats.ttest_1samp(on.there(samples), on.there(target), alternative=side).pvalue)
+        else:
+            low = high = None
+            method = ONE_VALUE if repetitions > 1 else None
+            verdict = _verdict(value, value, target, relation, tolerance) if repetitions > 1 else "undecided"
     else:
         value, target = np.asarray(measured, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
         if value.shape != target.shape:
@@ -184,9 +258,23 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
         low=low,
         high=high,
         interval_method=method,
+        p_value=p_value,
         repetitions=repetitions,
         verdict=verdict,
     )
+
+
+def _checked(name, samples, scale):
+    on = SCALES[choice("scale", scale, SCALES)]
+    samples = finite_array(name, samples, ndim=1)
+    if not len(samples):
+        raise ValueError(f"{name} is empty; an interval needs at least one")
+    if samples.min() < on.low or samples.max() > on.high:
+        raise ValueError(
+            f"{name} holds {samples.min():g} to {samples.max():g}; on the scale {scale!r} they must be from "
+            f"{on.low:g} to {on.high:g}"
+        )
+    return samples, on
 
 
 def _relative(value, target):

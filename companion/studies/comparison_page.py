@@ -35,19 +35,19 @@ UNITS = {"accuracy": "points of accuracy", "loss": "test loss"}
 FINDINGS = {
     "tracks-search": {
         "borne out": "On {data}, as noise grows, the rate that BN sets moves with the best weight_decay of a search: "
-        "rank correlation {measured:.2f} [{low:.2f}, {high:.2f}] over {levels} noise levels.",
+        "rank correlation {interval:.2f} over {levels} noise levels.",
         "not borne out": "On {data}, as noise grows, the rate that BN sets moves against the best weight_decay of a "
-        "search: rank correlation {measured:.2f} [{low:.2f}, {high:.2f}] over {levels} noise levels.",
+        "search: rank correlation {interval:.2f} over {levels} noise levels.",
         "undecided": "On {data}, {repetitions} seeds cannot say whether, as noise grows, the rate that BN sets moves "
-        "with the best weight_decay of a search: rank correlation {measured:.2f} [{low:.2f}, {high:.2f}] over {levels} "
+        "with the best weight_decay of a search: rank correlation {interval:.2f} over {levels} "
         "noise levels.",
     },
     "right-size": {
-        "borne out": "The two rates lie {measured:.2f} [{low:.2f}, {high:.2f}] decades apart on average, less than the "
+        "borne out": "The two rates lie {interval:.2f} decades apart on average, less than the "
         "half decade of the search's grid.",
-        "not borne out": "The two rates lie {measured:.2f} [{low:.2f}, {high:.2f}] decades apart on average, more than "
+        "not borne out": "The two rates lie {interval:.2f} decades apart on average, more than "
         "the half decade of the search's grid.",
-        "undecided": "The two rates lie {measured:.2f} [{low:.2f}, {high:.2f}] decades apart on average; whether that "
+        "undecided": "The two rates lie {interval:.2f} decades apart on average; whether that "
         "is less than the half decade of the search's grid, {repetitions} seeds cannot say.",
     },
     "beats-nothing": {
@@ -62,13 +62,13 @@ FINDINGS = {
     "moved-decay": {
         "borne out": "The regret of untuned BN against the best weight_decay is {kept:.2f} points of accuracy, less "
         "than the {moved:.2f} of a weight_decay that was tuned at another noise level; the difference is "
-        "{measured:.2f} [{low:.2f}, {high:.2f}].",
+        "{interval:.2f}.",
         "not borne out": "The regret of untuned BN against the best weight_decay is {kept:.2f} points of accuracy, "
         "more than the {moved:.2f} of a weight_decay that was tuned at another noise level; the difference is "
-        "{measured:.2f} [{low:.2f}, {high:.2f}].",
+        "{interval:.2f}.",
         "undecided": "The regret of untuned BN against the best weight_decay is {kept:.2f} points of accuracy, that "
-        "of a weight_decay that was tuned at another noise level {moved:.2f}; the difference of {measured:.2f} "
-        "[{low:.2f}, {high:.2f}] is one that {repetitions} seeds cannot tell from none.",
+        "of a weight_decay that was tuned at another noise level {moved:.2f}; the difference of "
+        "{interval:.2f} is one that {repetitions} seeds cannot tell from none.",
     },
 }
 
@@ -125,9 +125,9 @@ def main_picture(found, name):
     left.set(xlabel=NOISE, title="test accuracy, percent", legend={"fontsize": 8, "loc": "lower left"})
     for way, rates in found.rates.items():
         rates = found.on_log_axis(rates)
-        right.band(found.levels, rates, f"set by {way}", COLORS[way], MARKERS[way], geometric=True)
+        right.band(found.levels, rates, f"set by {way}", COLORS[way], MARKERS[way], scale="log")
     best = found.on_log_axis(found.best_decay)
-    right.points(found.levels, best, "best weight_decay found", COLORS[BEST], MARKERS[BEST], geometric=True)
+    right.points(found.levels, best, "best weight_decay found", COLORS[BEST], MARKERS[BEST], scale="log")
     right.set(xlabel=NOISE, title="rate, units of weight_decay", yscale="log")
     low, high = right.ax.get_ylim()  # room for the legend
     right.set(ylim=(low / 4, high), legend={"fontsize": 8, "loc": "lower left"})
@@ -245,13 +245,13 @@ def rates_table(found):
     rows = {}
     for name, rates in found.rates.items():
         rows[f"rate of {name}"] = [
-            statistics.as_text(rates[level], "{:.1e}", geometric=bool((rates[level] > 0).all()))
+            statistics.as_text(rates[level], "{:.1e}", scale="log" if (rates[level] > 0).all() else "plain")
             for level in found.levels
         ]
         errors = found.reading_errors[name]
         rows[f"standard error of a reading, {name}"] = [f"{errors[level].mean():.1e}" for level in found.levels]
     best = found.on_log_axis(found.best_decay)
-    rows["best weight_decay"] = [statistics.as_text(best[level], "{:.1e}", geometric=True) for level in found.levels]
+    rows["best weight_decay"] = [statistics.as_text(best[level], "{:.1e}", scale="log") for level in found.levels]
     rows["best for some seed"] = [
         ", ".join(f"{decay:g}" for decay in sorted(set(found.best_decay[level]))) for level in found.levels
     ]

@@ -58,7 +58,7 @@ def test_means_over_seeds_are_what_is_said_and_drawn():
         assert picture.words() == "BN rises from 2 at 0 to 4 at 1."
         assert picture[0].marks == {name}
     picture = Picture()
-    picture[0].band([0, 1], samples, "BN", geometric=True)
+    picture[0].band([0, 1], samples, "BN", scale="log")
     geometric = np.exp(interval(np.log(samples[:, 0]))[0])
     assert f"from {geometric:.3g} at 0" in picture.words()
 
@@ -109,7 +109,7 @@ def test_a_picture_is_shown_with_words_caption_source_and_anchor(shown):
     record = records.from_json(bundle[records.MIME])
     assert record.anchor == "two-panels"
     assert record.alt == picture.words()
-    assert record.caption == "What to see. Bands: 95 % intervals of the mean over seeds."
+    assert record.caption == "What to see. Bands: 95 % intervals of the mean over seeds; dots: seeds."
     markup = bundle["text/html"]
     assert '<figure class="plot" id="two-panels">' in markup
     assert re.search(r'<svg role="img" aria-label="BN &quot;fixed&quot; &amp; free rises', markup)

@@ -112,10 +112,16 @@ def said(capsys, pattern, *checks, **numbers):
 
 def test_a_finding_takes_its_numbers_from_its_check(shown):
     one = trend(NEAR_TWO)
-    finding("It loses {measured:.1f} points [{low:.2f}, {high:.2f}] over {repetitions} seeds.", one)
+    finding("It loses {interval:.2f} points over {repetitions} seeds.", one)
     record = shown[-1][records.MIME]
     assert (record["type"], record["checks"]) == ("finding", [one.anchor])
-    assert record["text"] == "It loses 2.0 points [1.75, 2.25] over 3 seeds."
+    assert record["text"] == "It loses 2.00 [1.75, 2.25] points over 3 seeds."
+
+
+def test_a_finding_without_an_interval_says_why(capsys):
+    same, alone = trend([2.0, 2.0, 2.0]), trend([2.0])
+    assert said(capsys, "{interval:.1f} points", same) == "2.0 (all 3 seeds) points"
+    assert said(capsys, "{interval:.1f} points", alone) == "2.0 points"
 
 
 def test_a_finding_sums_several_checks_up(capsys):

@@ -22,6 +22,7 @@ CHECK = Check(
     low=None,
     high=None,
     interval_method=None,
+    p_value=None,
     repetitions=1,
     verdict="holds",
     dataset="mnist-5k",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from counting import drawn
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
-from companion.statistics import as_text, compare, interval, intervals
+from companion.statistics import ONE_VALUE, SCALES, as_text, compare, holm, interval, intervals
 
 
 @drawn(st.integers(0, 2**32 - 1), st.integers(2, 30), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
@@ -27,9 +27,53 @@ def test_interval_covers_as_often_as_it_says():
     assert abs(np.mean(covered) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 4000)
 
 
-def test_interval_of_one_sample_is_the_whole_line():
-    assert interval([3.0]) == (3.0, -np.inf, np.inf)
-    assert interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
+@pytest.mark.parametrize("samples", [[3.0], [2.0, 2.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("scale", ["plain", "log"])
+def test_samples_that_do_not_scatter_have_no_interval(samples, scale):
+    mean, low, high = interval(samples, scale=scale)
+    assert mean == samples[0]
+    assert np.isnan([low, high]).all()
+
+
+RANGES = {"plain": (-5, 5), "log": (1e-9, 1e3), "correlation": (-1, 1), "share": (0, 1)}
+
+
+@drawn(st.integers(0, 2**32 - 1), st.integers(2, 12), st.sampled_from(list(RANGES)), st.booleans())
+def test_property_no_interval_leaves_the_range_of_its_quantity_or_has_no_width(seed, n, scale, at_an_end):
+    lowest, highest = RANGES[scale]
+    rng = np.random.default_rng(seed)
+    samples = rng.uniform(lowest, highest, n) if scale != "log" else 10 ** rng.uniform(-9, 3, n)
+    if at_an_end:
+        samples[0] = highest
+    mean, low, high = interval(samples, scale=scale)
+    assert np.isnan(low) == np.isnan(high)
+    if np.isfinite(low):
+        assert low < mean < high
+        assert scale == "plain" or SCALES[scale].low <= low <= high <= SCALES[scale].high
+
+
+@pytest.mark.parametrize(
+    ("scale", "there", "back"),
+    [("log", np.log, np.exp), ("correlation", np.arctanh, np.tanh), ("share", special.logit, special.expit)],
+)
+def test_an_interval_on_a_scale_is_the_plain_one_there(scale, there, back):
+    samples = np.array([0.2, 0.5, 0.7])
+    assert interval(samples, scale=scale) == pytest.approx(back(interval(there(samples))), rel=1e-14)
+
+
+def test_control_the_plain_interval_of_correlations_leaves_their_range():
+    assert interval([0.6, 1.0, 0.9])[2] > 1
+    assert interval([0.6, 1.0, 0.9], scale="correlation")[2] < 1
+
+
+def test_holm_is_that_of_the_textbook():
+    """Four tests at 5 %: 0.01 against 0.0125, 0.005 before it; 0.03 fails against 0.025, and with it all larger ones."""
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == [True, False, False, True]
+    assert holm([0.2]).tolist() == [False]
+    assert holm([0.01, 0.012]).tolist() == [True, True]
+    p_values = np.random.default_rng(0).random(8) / 10
+    ranked = stats.false_discovery_control  # of another kind: only to see that the two are not confused
+    assert holm(p_values).sum() <= (ranked(p_values, method="bh") <= 0.05).sum()
 
 
 @pytest.mark.parametrize(
@@ -80,6 +124,8 @@ NEAR_TWO = [1.9, 2.0, 2.1]  # mean 2, 95 % interval [1.752, 2.248]
         (NEAR_TWO, 2.0, "equal", 0, "undecided"),
         ([-1.9, -2.0, -2.1], -2.0, "equal", 0.15, "borne out"),
         ([-0.1, 0.0, 0.1], 0.0, "equal", 0.3, "borne out"),
+        ([5.0, 5.0], 1.0, "above", 0, "borne out"),
+        ([5.0, 5.0], 6.0, "above", 0, "not borne out"),
         ([5.0], 1.0, "above", 0, "undecided"),
         ([-5.0], 1.0, "above", 0, "undecided"),
     ],
@@ -88,9 +134,17 @@ def test_verdict_of_empirical_claims(samples, predicted, relation, tolerance, ve
     found = compare(samples, predicted, kind="empirical", relation=relation, tolerance=tolerance)
     assert found.verdict == verdict
     assert found.repetitions == len(samples)
-    if len(samples) > 1:
+    if np.ptp(samples):
         assert (found.measured, found.low, found.high) == interval(samples)
         assert found.interval_method == "t"
+        if relation == "equal":
+            assert found.p_value is None
+        elif verdict == "borne out":  # a two-sided interval of 95 % that lies wholly on one side
+            assert found.p_value < 0.025
+        else:
+            assert found.p_value > 0.025
+    elif len(samples) > 1:
+        assert (found.low, found.high, found.interval_method) == (None, None, ONE_VALUE)
     else:
         assert found.low is found.high is found.interval_method is None
 
@@ -104,8 +158,8 @@ def test_arrays_have_a_difference_and_no_number():
 def test_intervals_are_those_of_the_columns_and_geometric_ones_those_of_the_logarithms():
     samples = np.array([[1.0, 2.0], [3.0, 8.0], [2.0, 4.0]])
     assert np.allclose(intervals(samples).T, [interval(column) for column in samples.T])
-    assert np.allclose(np.log(intervals(samples, geometric=True)).T, [interval(np.log(column)) for column in samples.T])
-    assert as_text([2.0, 8.0, 4.0], "{:.2f}", geometric=True).startswith("4.00 [")
+    assert np.allclose(np.log(intervals(samples, scale="log")).T, [interval(np.log(column)) for column in samples.T])
+    assert as_text([2.0, 8.0, 4.0], "{:.2f}", scale="log").startswith("4.00 [")
     assert as_text([2.0]) == "2.000"
 
 
@@ -114,7 +168,7 @@ def test_intervals_are_those_of_the_columns_and_geometric_ones_those_of_the_loga
     [
         (lambda: interval([]), "samples is empty; an interval needs at least one"),
         (lambda: interval([1.0, float("nan")]), "samples has 1 non-finite"),
-        (lambda: as_text([1.0, -2.0], geometric=True), "samples holds -2; a geometric mean takes positive numbers"),
+        (lambda: as_text([1.0, -2.0], scale="log"), "samples holds -2 to 1; on the scale 'log' they must be from"),
         (lambda: compare(1, 1, kind="proven"), "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'"),
         (lambda: compare(1, 1, relation="near"), "relation = 'near' is unknown; .* 'equal', 'above', 'below'"),
         (lambda: compare(1, 1, relation="above"), "relation = 'above' is for empirical claims; a numeric"),
