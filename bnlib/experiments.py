@@ -18,7 +18,7 @@ from bnlib.runs import Conditions, Look, Run, run_group
 from bnlib.runs import code as _code
 from bnlib.training import Arm, Schedule
 
-__all__ = ["Conditions", "Look", "Run", "best_decays", "by_seed", "run_group", "sweep"]
+__all__ = ["Conditions", "Look", "Run", "by_seed", "run_group", "sweep"]
 
 
 def sweep(
@@ -68,7 +68,8 @@ def sweep(
         ``validation`` and ``test``; ``signal_share``, the mean over the units of the first layer of the signal's
         share in the variance (theorem noise), NaN for convolutions; for batch normalization, the first layer's
         ``rate`` and ``l2_rate`` (`bnlib.meter.Report.by_layer`), ``l2_rate_error``, the standard error of that
-        reading, and ``learned_gamma``, the root mean square of gamma; and what `look` gives.
+        reading, ``learned_gamma``, the root mean square of gamma, and ``gamma_below_0``, the share of units with a
+        negative one; and what `look` gives.
 
     Raises
     ------
@@ -147,38 +148,13 @@ def sweep(
     return pd.DataFrame([rows[cell] for cell in wanted])
 
 
-def best_decays(runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",)) -> pd.DataFrame:
-    """What a search finds: for each condition and seed the row without normalization of lowest validation loss.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        From `sweep`.
-    conditions : sequence of str
-        The columns that tell conditions apart.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Those rows. A training that diverged, so that its loss is not a number, is never the best.
-
-    Examples
-    --------
-    >>> runs = pd.DataFrame({"seed": 0, "noise_std": 1.0, "normalization": "none", "weight_decay": [0.01, 0.1]})
-    >>> best_decays(runs.assign(validation_loss=[0.4, 0.3])).weight_decay.tolist()
-    [0.1]
-    """
-    searched = runs[runs.normalization == "none"].dropna(subset="validation_loss")
-    return searched.loc[searched.groupby(["seed", *conditions]).validation_loss.idxmin()]
-
-
 def by_seed(rows: pd.DataFrame, values: str, condition: str = "noise_std") -> pd.DataFrame:
     """A column of a sweep as a table with a row for each seed and a column for each value of `condition`.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        Of one arm, or from `best_decays`.
+        Of one arm, or from `bnlib.search`.
     values, condition : str
 
     Returns

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
@@ -20,9 +19,9 @@ from bnlib.data import SIDE
 from bnlib.training import Arm, Schedule
 from bnlib.validation import choice, nonnegative
 
-# of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients. How far
-# the blocks differ tells how much of the reading is chance
-RATE_BLOCKS, RATE_BLOCK, RATE_BLOCK_CONVOLUTIONAL = 5, 100, 20
+# of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients, read
+# until its standard error is this share of it, but no further than so many batches
+RATE_ERROR, RATE_BATCHES, RATE_BATCHES_CONVOLUTIONAL = 0.05, 500, 100
 PARTS = {"train": 10_000, "validation": None, "test": None}  # how many rows are looked at; None: all
 CONVOLUTIONAL_ROWS = 1000  # that are evaluated at a time
 
@@ -234,7 +233,7 @@ def run_group(
                 row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
         for row, arm, model in zip(rows, arms, trained):
             row |= {"signal_share": _signal_share(model, prepared.cov, condition.pixel_noise_std)}
-            row |= dict.fromkeys(("rate", "l2_rate", "l2_rate_error", "learned_gamma"), np.nan)
+            row |= dict.fromkeys(("rate", "l2_rate", "l2_rate_error", "learned_gamma", "gamma_below_0"), np.nan)
             if arm.normalization == "batch":
                 row |= _reading(model, inputs, labels, schedule, seed, noise_std)
         if looks is not None:
@@ -336,17 +335,19 @@ def _reading(
     model: nn.Module, inputs: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int, noise_std: ArrayLike
 ) -> dict[str, float]:
     """What the meter says of the first layer, on batches as in training and noise that training has not seen."""
-    block = RATE_BLOCK_CONVOLUTIONAL if schedule.channels else RATE_BLOCK
-    passes = -(-RATE_BLOCKS * block // (len(inputs) // schedule.batch_size))
+    at_most = RATE_BATCHES_CONVOLUTIONAL if schedule.channels else RATE_BATCHES
+    passes = -(-at_most // (len(inputs) // schedule.batch_size))
     drawn = training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
-    reports = [meter.measure(model, islice(drawn, block), nn.functional.cross_entropy) for _ in range(RATE_BLOCKS)]
-    blocks = pd.DataFrame([report.by_layer().iloc[0] for report in reports])
-    gammas = reports[0].gamma[np.equal(reports[0].layer, blocks.layer.iloc[0])]
+    loss_fn = nn.functional.cross_entropy
+    report = meter.measure(model, drawn, loss_fn, batches_at_most=at_most, relative_error=RATE_ERROR)
+    first = report.by_layer().iloc[0]
+    gammas = report.gamma[np.equal(report.layer, first.layer)]
     return {
-        "rate": float(blocks.rate.mean()),
-        "l2_rate": float(blocks.l2_rate.mean()),
-        "l2_rate_error": float(blocks.l2_rate.sem()),
+        "rate": float(first.rate),
+        "l2_rate": float(first.l2_rate),
+        "l2_rate_error": float(first.l2_rate_error),
         "learned_gamma": float(np.sqrt(np.mean(gammas**2))),
+        "gamma_below_0": float(np.mean(gammas < 0)),
     }
 
 

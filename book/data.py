@@ -40,8 +40,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from bnlib import theory, training
-from bnlib.experiments import Conditions, best_decays, sweep
+from bnlib.experiments import Conditions, sweep
 from bnlib.moments import Moments
+from bnlib.search import best_decays
 from companion.figures import Picture
 from companion.page import check, finding, offer, sentence
 from companion.records import Source

@@ -43,8 +43,9 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 
 from bnlib import data, theory, training
-from bnlib.experiments import Conditions, best_decays, by_seed, sweep
+from bnlib.experiments import Conditions, by_seed, sweep
 from bnlib.moments import Moments
+from bnlib.search import best_decays
 from companion.figures import Picture
 from companion.page import check, finding, offer, sentence
 from companion.records import Source

@@ -39,8 +39,9 @@ import torch
 from scipy.optimize import brentq
 
 from bnlib import data, meter, models, theory, training
-from bnlib.experiments import Conditions, best_decays, sweep
+from bnlib.experiments import Conditions, sweep
 from bnlib.moments import Moments
+from bnlib.search import best_decays
 from companion import statistics
 from companion.figures import Picture
 from companion.page import check, finding, offer, table

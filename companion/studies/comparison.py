@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bnlib import data, experiments
+from bnlib import data, experiments, search
 from bnlib.training import Arm, Schedule
 from companion import statistics
 from companion.records import Source
@@ -210,7 +210,7 @@ def compare(runs, source):
     runs = runs.assign(test_accuracy=100 * runs.test_accuracy, signal_share=100 * runs.signal_share)
     runs["test_loss"] = runs.test_loss.fillna(np.log(10))
     ways = {name: runs[_is_arm(runs, arm)] for name, arm in UNTUNED.items()}
-    ways[BEST] = experiments.best_decays(runs)
+    ways[BEST] = search.best_decays(runs)
     best_decay = experiments.by_seed(ways[BEST], "weight_decay")
     searched = runs[runs.normalization == "none"].set_index(["seed", "weight_decay", "noise_std"])
     moved = {}

@@ -18,7 +18,7 @@ from torch import nn
 
 from bnlib import experiments
 from bnlib.data import load
-from bnlib.experiments import Conditions, best_decays, by_seed, run_group, sweep
+from bnlib.experiments import Conditions, run_group, sweep
 from bnlib.meter import measure
 from bnlib.training import Arm, Schedule, batches, evaluate, standardize, train
 
@@ -169,12 +169,13 @@ def test_a_row_is_train_evaluate_and_measure(frame):
         assert list(zip(rows[f"{part}_accuracy"], rows[f"{part}_loss"])) == found
     found = evaluate(trained, inputs["train"][used], labels, 1.0, seed)
     assert list(zip(rows.train_accuracy, rows.train_loss)) == found
-    drawn = list(batches(inputs["train"][used], labels, 32, 100, [seed, 3], 1.0))
-    blocks = [measure(trained[0], drawn[k : k + 100], nn.functional.cross_entropy) for k in range(0, 500, 100)]
-    blocks = pd.concat([report.by_layer().iloc[[0]] for report in blocks])
-    for name in ("rate", "l2_rate"):
-        assert rows.iloc[0][name] == pytest.approx(blocks[name].mean(), rel=1e-12)
-    assert rows.iloc[0]["l2_rate_error"] == pytest.approx(blocks.l2_rate.sem(), rel=1e-9)
+    drawn = batches(inputs["train"][used], labels, 32, 100, [seed, 3], 1.0)
+    report = measure(trained[0], drawn, nn.functional.cross_entropy, batches_at_most=500, relative_error=0.05)
+    read = report.by_layer().iloc[0]
+    for name in ("rate", "l2_rate", "l2_rate_error"):
+        assert rows.iloc[0][name] == pytest.approx(read[name], rel=1e-12)
+    assert report.batches == 500 or read.l2_rate_error <= 0.05 * abs(read.l2_rate)
+    assert rows.iloc[0]["gamma_below_0"] == (report.gamma < 0).mean()
     gamma = trained[0][1].weight.detach().double()
     assert rows.iloc[0]["learned_gamma"] == pytest.approx(float(gamma.square().mean().sqrt()), rel=1e-12)
     assert rows.iloc[1]["learned_gamma"] == 1
@@ -223,22 +224,6 @@ def test_conditions_draw_rows_and_mistakes_anew_with_every_seed():
     assert (everything == np.arange(3000)).all() and (clean == labels).all()
     # one level of mistakes more keeps the rows: conditions stay paired
     assert (Conditions(train_size=1000).training_rows(labels, seed=0)[0] == rows).all()
-
-
-def test_what_a_search_finds():
-    runs = pd.DataFrame(
-        {
-            "normalization": ["batch", "none", "none", "none", "none"],
-            "seed": [0, 0, 0, 0, 0],
-            "noise_std": [0.0, 0.0, 0.0, 1.0, 1.0],
-            "weight_decay": [0.0, 0.1, 0.2, 0.1, 0.2],
-            "validation_loss": [0.01, 0.5, 0.4, 0.3, np.nan],
-        }
-    )
-    best = best_decays(runs)
-    assert list(zip(best.noise_std, best.weight_decay)) == [(0.0, 0.2), (1.0, 0.1)]
-    table = by_seed(best, "weight_decay")
-    assert table.loc[0, 0.0] == 0.2 and table.loc[0, 1.0] == 0.1
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_a_convolutional_network_is_trained_alone(convolutions):
         )
         assert row.test_loss == pytest.approx(loss, rel=1e-5) and row.test_accuracy == pytest.approx(accuracy, abs=1e-9)
     assert convolutions.channels.tolist() == ["2-3"] * 2 and convolutions.hidden.tolist() == [""] * 2
-    assert convolutions.layers.tolist() == [[["1", "5"]] * 3] * 2
+    assert convolutions.layers.tolist() == [[["2", "6"]] * 3] * 2
     assert convolutions.signal_share.isna().all() and convolutions.rate.notna().all()
     assert convolutions["first"][0][0] != convolutions["first"][0][-1]
 
