@@ -20,16 +20,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.recorder import BYPASSED, SHARED_WEIGHT, Call, consumers, layer_channels, recording
-from bnlib.report import Report
+from bnlib.recorder import Call, consumers, layer_channels, recording
+from bnlib.report import Report, WeightedMean
 from bnlib.validation import extra, positive
 
 NOT_RUN = "did not run"
 NOT_ALWAYS_RUN = "did not run in every batch"
+OWN_CODE = "normalizes by code of its own"
+OTHER_CHANNELS = "normalizes other channels than its own"
 FROZEN = "in evaluation mode"
 REPEATED = "used more than once"
 UNREACHED = "no gradient reaches it"
-NOT_FINITE = "its gradient is not finite"
+NOT_FINITE = "its numbers are not finite"
 GAMMA_0 = "gamma is 0"
 WEIGHT_0 = "w is 0"
 ONE_BATCH = "one batch has no scatter"
@@ -55,13 +57,15 @@ def measure(
     Every channel of every layer of batch normalization in `model` is a row of the report, in the model's order. A
     channel has a ``rate`` where it is normalized by its batch, and an ``l2_rate`` where what is normalized is the
     very output of a linear map: ``linear``, ``conv1d`` to ``conv3d`` and their transposes, grouped or not. Otherwise
-    it is NaN, and ``reason`` says why.
+    it is NaN, and ``reason`` says why. Rates are those of the loss as given: a penalty on gamma in it, which does not
+    act through the normalized values, does not count. A normalization that is not a `torch.nn` layer of its kind and
+    does not call ``batch_norm`` cannot be seen.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Any network with batch normalization. Its parameters, gradients, running statistics, modes, hooks and the
-        random state are left as found. In evaluation mode as a whole it is measured as it trains; a layer that is in
+        Any network with batch normalization. Its parameters, gradients, buffers, modes, hooks and the random state
+        are left as found. In evaluation mode as a whole it is measured as it trains; a layer that is in
         evaluation mode within a model that is in training mode is frozen, and has no rate.
     batches : iterable
         Of (inputs, targets); or of dicts or tuples of arguments, where the model returns its loss; or of anything,
@@ -89,7 +93,7 @@ def measure(
     ------
     ValueError
         If the model has no batch normalization or hides it, there is no batch, a batch leaves a channel one value,
-        the loss is no finite scalar or has no gradient, or a layer computes in half precision.
+        the loss is no finite scalar, a layer computes in half precision, or a checkpoint hides gradients.
 
     Examples
     --------
@@ -107,7 +111,7 @@ def measure(
         positive("relative_error", relative_error)
     channels = layer_channels(model)
     loss_of = forward or _loss_of(model, loss_fn)
-    means: dict[str, _Mean] = {}
+    means: dict[str, WeightedMean] = {}
     reasons: dict[str, str] = {}
     linears: dict[str, str] = {}
     unlinked: dict[str, str] = {}
@@ -118,19 +122,22 @@ def measure(
         for batch in _shown(islice(batches, batches_at_most), batches, batches_at_most, progress):
             number += 1
             for name, reading in _read(model, batch, loss_of, number).items():
-                channels.setdefault(name, reading.channels)
-                if reading.reason:
+                if channels.setdefault(name, reading.channels) != reading.channels:
+                    reasons.setdefault(name, OTHER_CHANNELS)
+                elif reading.reason:
                     reasons.setdefault(name, reading.reason)
                 else:
-                    means.setdefault(name, _Mean()).add(reading.values, reading.rows)
+                    means.setdefault(name, WeightedMean()).add(reading.values, reading.rows)
                     linears.setdefault(name, reading.linear)
                     unlinked[name] = unlinked.get(name) or reading.unlinked
             if not channels:
                 raise ValueError(
                     f"model ({type(model).__name__}) has no batch normalization; there is nothing to measure"
                 )
-            if relative_error is not None and number >= BATCHES_AT_LEAST and _sure(means, relative_error):
-                break
+            if relative_error is not None and number >= BATCHES_AT_LEAST:
+                complete = [mean for name, mean in means.items() if name not in reasons and mean.count == number]
+                if all(_sure(mean, relative_error) for mean in complete):
+                    break
     if not number:
         raise ValueError("batches is empty; give at least one")
     for name in channels:
@@ -172,31 +179,36 @@ def _read(model: nn.Module, batch: Any, loss_of: Loss, number: int) -> dict[str,
 
     with recording(model, leaf) as recorder:
         loss = loss_of(model, batch)
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-        found = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise ValueError(
-            f"the loss of batch {number} is no scalar but {found}; it must be one number, a mean over the batch"
-        )
-    if not torch.isfinite(loss):
-        raise ValueError(f"the loss of batch {number} is {loss.item()}; it must be finite")
-    live = [call for call in recorder.calls if not call.frozen]
-    grads = dict(zip(live, _grads(loss, [call.gamma for call in live])))
-    uses = consumers(loss)
-    readings: dict[str, _Reading] = {}
-    for call in recorder.calls:
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise ValueError(
+                f"the loss of batch {number} is no scalar but {found}; it must be one number, a mean over the batch: "
+                "where the model gives more, forward=lambda model, batch: … can add it up"
+            )
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss of batch {number} is {loss.item()}; it must be finite")
+        uses = consumers(loss)
+        if any(node.name() == "CheckpointFunctionBackward" for node in uses):
+            raise ValueError(
+                "model checkpoints with use_reentrant=True, which hides its gradients; "
+                "measure with torch.utils.checkpoint.checkpoint(…, use_reentrant=False)"
+            )
+        calls = [(call, recorder.unlinked(call, uses)) for call in recorder.calls]
+        live = [call for call, _ in calls if not call.frozen]
+        with recorder.backward():
+            grads = dict(zip(live, _grads(loss, [call.gamma for call in live])))
+    readings = {name: _Reading(channels, OWN_CODE) for name, channels in recorder.entered.items()}
+    seen = set()
+    for call, unlinked in calls:
         grad = grads.get(call)
-        if call.layer in readings:
+        if call.layer in seen:
             reading = _Reading(call.channels, REPEATED)
         elif call.frozen or grad is None:
             reading = _Reading(call.channels, FROZEN if call.frozen else UNREACHED)
         else:
-            unlinked = call.unlinked
-            if not unlinked and recorder.weight_uses[call.weight_key] > 1:
-                unlinked = SHARED_WEIGHT
-            elif not unlinked and uses[call.input_node] > 1:
-                unlinked = BYPASSED
             reading = _Reading(call.channels, "", _values(call, grad, bool(unlinked)), call.rows, call.linear, unlinked)
         readings[call.layer] = reading
+        seen.add(call.layer)
     return readings
 
 
@@ -204,24 +216,16 @@ def _grads(loss: torch.Tensor, gammas: list[torch.Tensor]) -> list[torch.Tensor 
     """With respect to `gammas` and nothing else: no parameter's hook runs, no gradient is accumulated."""
     if not gammas or not loss.requires_grad:
         return [None] * len(gammas)
-    try:
-        return list(torch.autograd.grad(loss.sum(), gammas, allow_unused=True))
-    except RuntimeError as error:
-        if "use_reentrant" not in str(error):
-            raise
-        raise ValueError(
-            "model checkpoints with use_reentrant=True, which hides its gradients; "
-            "measure with torch.utils.checkpoint.checkpoint(…, use_reentrant=False)"
-        ) from error
+    return list(torch.autograd.grad(loss.sum(), gammas, allow_unused=True))
 
 
 def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
     """The rows of `_ROWS`, channels and the layer: in NumPy, since they are few and float64 is not on every device."""
     gamma, gamma_grad, q = (_array(tensor) for tensor in (call.gamma, grad, call.batch_var))
     weight_norm = np.full_like(gamma, np.nan) if unlinked else _array(call.weight_norm)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(np.isfinite(gamma_grad) & (gamma != 0), -gamma_grad / gamma, np.nan)
-        l2_rate = np.where(weight_norm > 0, rate * (q + call.eps) / weight_norm**2, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rate = _finite(0 - gamma_grad / gamma)  # 0 and not -0 where there is no gradient
+        l2_rate = _finite(rate * (q + call.eps) / weight_norm**2)
         effective_norm = np.abs(gamma) * weight_norm / np.sqrt(q + call.eps)
         counted = np.isfinite(l2_rate)
         pull, size = (rate * gamma**2)[counted].sum(), (effective_norm**2)[counted].sum()
@@ -234,51 +238,18 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
-class _Mean:
-    """A mean over batches, weighted by their rows, and its standard error.
-
-    The error of a weighted mean is Cochran's: n/(n-1) times the sum of squared weighted deviations. Sums are of what
-    is above the first value, so that a small scatter about a large mean keeps its digits.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: Any = 0.0
-        self._sums: Any = 0.0
-
-    def add(self, values: np.ndarray, weight: float) -> None:
-        if not self.count:
-            self._first = values
-        above = values - self._first
-        w, ones = weight, np.ones_like(above)
-        self._sums = self._sums + np.stack([w * ones, w * above, w * w * ones, w * w * above, (w * above) ** 2])
-        self.count += 1
-
-    @property
-    def mean(self) -> np.ndarray:
-        return self._first + self._sums[1] / self._sums[0]
-
-    @property
-    def error(self) -> np.ndarray:
-        total, first, squares, crossed, second = self._sums
-        if self.count < 2:
-            return np.full_like(total, np.nan)
-        above = first / total
-        scatter = np.maximum(second - 2 * above * crossed + above**2 * squares, 0)
-        return np.sqrt(self.count / (self.count - 1) * scatter) / total
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
 
 
-def _sure(means: dict[str, _Mean], relative_error: float) -> bool:
-    for mean in means.values():
-        value, error = mean.mean[:, -1], mean.error[:, -1]
-        row = _ROWS.index("l2_rate" if np.isfinite(value[_ROWS.index("l2_rate")]) else "rate")
-        if np.isfinite(value[row]) and not error[row] <= relative_error * abs(value[row]):
-            return False
-    return True
+def _sure(mean: WeightedMean, relative_error: float) -> bool:
+    value, error = mean.mean[:, -1], mean.error[:, -1]
+    row = _ROWS.index("l2_rate" if np.isfinite(value[_ROWS.index("l2_rate")]) else "rate")
+    return not np.isfinite(value[row]) or error[row] <= relative_error * abs(value[row])
 
 
 def _layer(
-    name: str, channels: int, mean: _Mean | None, reason: str, linear: str, unlinked: str
+    name: str, channels: int, mean: WeightedMean | None, reason: str, linear: str, unlinked: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A layer's part of the columns of a report, and its row by layer."""
     if mean is None or reason:
@@ -286,21 +257,17 @@ def _layer(
         reasons = [reason] * channels
     else:
         values, errors = mean.mean, mean.error
-        found = dict(zip(_ROWS, values[:, :-1]))
-        reasons = [
-            "; ".join(
-                words
-                for words, applies in (
-                    (GAMMA_0, gamma == 0),
-                    (NOT_FINITE, gamma != 0 and np.isnan(rate)),
-                    (unlinked, bool(unlinked)),
-                    (WEIGHT_0, weight_norm == 0),
-                    (ONE_BATCH, mean.count == 1),
-                )
-                if applies
-            )
-            for gamma, rate, weight_norm in zip(found["gamma"], found["rate"], found["weight_norm"])
-        ]
+        gamma, weight_norm, batch_var, rate, l2_rate, _ = values[:, :-1]
+        why = {
+            GAMMA_0: gamma == 0,
+            NOT_FINITE: (gamma != 0) & np.isnan(rate),
+            unlinked: np.full(channels, bool(unlinked)),
+            WEIGHT_0: weight_norm == 0,
+            ONE_BATCH: np.full(channels, mean.count == 1),
+        }
+        missing = np.isnan([weight_norm, batch_var, l2_rate, *errors[3:5, :-1]]).any(axis=0)
+        why[NOT_FINITE] |= missing & ~np.any(list(why.values()), axis=0)
+        reasons = ["; ".join(word for word, applies in why.items() if applies[channel]) for channel in range(channels)]
     columns = dict(zip(_ROWS, values[:, :-1])) | {
         "layer": (name,) * channels,
         "linear": (linear,) * channels,
@@ -317,7 +284,8 @@ def _layer(
     }
     for key in ("rate", "l2_rate"):
         row[key], row[f"{key}_error"] = values[_ROWS.index(key), -1], errors[_ROWS.index(key), -1]
-    return columns, row | {"reason": "; ".join(word for word, _ in Counter(filter(None, reasons)).most_common())}
+    words = Counter(word for reason in reasons if reason for word in reason.split("; "))
+    return columns, row | {"reason": "; ".join(word for word, _ in words.most_common())}
 
 
 def _loss_of(model: nn.Module, loss_fn: Loss | None) -> Loss:
@@ -332,7 +300,7 @@ def _loss_of(model: nn.Module, loss_fn: Loss | None) -> Loss:
                 f"batches holds a {found}; loss_fn needs (inputs, targets): for anything else give "
                 "forward=lambda model, batch: … instead, which returns the loss"
             )
-        inputs, targets = _moved(batch, device)
+        inputs, targets = (_moved(part, device) for part in batch)
         return loss_fn(model(inputs), targets)
 
     def by_itself(model: nn.Module, batch: Any) -> torch.Tensor:
@@ -368,17 +336,17 @@ def _shown(chosen: Iterator[Any], batches: Iterable[Any], at_most: int | None, p
 
 @contextmanager
 def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Restore modes, buffers and the random states; gradients are never touched."""
+    """Restore modes, parameters and buffers (some write them as they run), gradients and the random states."""
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module._buffers, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    homes: list[dict[str, Any]] = [home for module in model.modules() for home in (module._parameters, module._buffers)]
+    held = [dict(home) for home in homes]
+    tensors = {tensor: tensor.detach().clone() for home in held for tensor in home.values() if tensor is not None}
+    grads = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
     devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
+        for parameter, *_ in grads:
+            parameter.grad = None  # so that a backward pass within the forward pass has none to add to
         with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
@@ -386,7 +354,14 @@ def _left_as_found(model: nn.Module) -> Iterator[None]:
         np.random.set_state(numpy_state)
         for module, training in modes:
             module.training = training
+        for home, before in zip(homes, held):
+            home.clear()
+            home.update(before)
         with torch.no_grad():
-            for home, name, buffer, before in buffers:
-                buffer.copy_(before)
-                home[name] = buffer
+            for tensor, before in tensors.items():
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
+        for parameter, grad, requires_grad in grads:
+            if parameter.requires_grad != requires_grad:  # the mode of training may set it
+                parameter.requires_grad_(requires_grad)
+            parameter.grad = grad

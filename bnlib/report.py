@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,48 @@ COLUMNS = (
 )
 # errors that a mean must be away from zero for its sign to be told
 SURE = 2.0
+
+
+class WeightedMean:
+    """A mean over batches, weighted by their rows, and its standard error.
+
+    The error of a weighted mean is Cochran's: n/(n-1) times the sum of squared weighted deviations. Sums are of what
+    is above the first value, so that a small scatter about a large mean keeps its digits.
+
+    Examples
+    --------
+    >>> mean = WeightedMean()
+    >>> for value, rows in ((2.0, 1), (4.0, 1), (3.0, 2)):
+    ...     mean.add(np.array(value), rows)
+    >>> mean.count, float(mean.mean), round(float(mean.error), 3)
+    (3, 3.0, 0.433)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: Any = 0.0
+        self._sums: Any = 0.0
+
+    def add(self, values: np.ndarray, weight: float) -> None:
+        if not self.count:
+            self._first = values
+        above = values - self._first
+        w, ones = weight, np.ones_like(above)
+        self._sums = self._sums + np.stack([w * ones, w * above, w * w * ones, w * w * above, (w * above) ** 2])
+        self.count += 1
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._first + self._sums[1] / self._sums[0]
+
+    @property
+    def error(self) -> np.ndarray:
+        total, first, squares, crossed, second = self._sums
+        if self.count < 2:
+            return np.full_like(total, np.nan)
+        above = first / total
+        scatter = np.maximum(second - 2 * above * crossed + above**2 * squares, 0)
+        return np.sqrt(self.count / (self.count - 1) * scatter) / total
 
 
 @dataclass(frozen=True, eq=False)
