@@ -67,9 +67,7 @@ def head(chapter, notebooks):
     said = [record.text for _, record, _ in recorded({chapter.name: notebooks[chapter.name]}, "finding")]
     lines = [f"*{minutes(chapter.notebook)} minutes to read.*"]
     if said:
-        # words computed, not markup: a star or a dollar in them is one
-        items = ["- " + re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", text) for text in said]
-        lines += ["", ":::{admonition} In short", ":class: in-short", *items, ":::"]
+        lines += ["", ":::{admonition} In short", ":class: in-short", *(f"- {_plain(text)}" for text in said), ":::"]
     return "\n".join(lines)
 
 
@@ -91,6 +89,34 @@ def visible_lines(notebook):
         if cell.cell_type == "code" and not CODE_FOLDED & set(cell.metadata.get("tags", []))
         for line in cell.source.splitlines()
     )
+
+
+def measurement(check, title):
+    """A check inside a sentence of Markdown: number, prediction, precision, and a link to where it was made.
+
+    Parameters
+    ----------
+    check : dict
+        Of ``claims.json``.
+    title : str
+        Of its chapter.
+
+    Examples
+    --------
+    >>> found = {"kind": "exact", "measured": 2.0, "predicted": 2.0, "relation": "equal", "low": None}
+    >>> measurement(found | {"verdict": "holds", "chapter": "noise", "anchor": "check-1"}, "Noise")
+    '<strong>2</strong>, predicted 2; exactly equal: <a href="noise.html#check-1">holds, in “Noise”</a>'
+    """
+    precision = _precision(check)
+    if check["low"] is not None:
+        precision = f"95\u00a0% interval {precision}"
+    elif check["kind"] != "empirical":
+        precision = f"exactly {precision}" if check["kind"] == "exact" else f"difference {precision}"
+    claimed = {"equal": "predicted", "above": "claimed above", "below": "claimed below"}[check["relation"]]
+    if check["measured"] is not None:
+        precision = f"<strong>{check['measured']:.4g}</strong>, {claimed} {check['predicted']:.4g}; {precision}"
+    number = precision.replace("-", "\N{MINUS SIGN}")  # a line may break at a hyphen
+    return f'{number}: <a href="{check["chapter"]}.html#{check["anchor"]}">{check["verdict"]}, in “{_plain(title)}”</a>'
 
 
 def colophon(profile, notebooks):
@@ -133,21 +159,27 @@ def _row(check, titles):
     measured = predicted = "array"
     if check["measured"] is not None:
         measured, predicted = f"{check['measured']:.4g}", f"{sign}{check['predicted']:.4g}"
-    if check["low"] is not None:
-        precision = f"{check['low']:.4g} to {check['high']:.4g} ({check['repetitions']} seeds)"
-    elif check["kind"] == "empirical":
-        precision = "one seed, no interval"
-    elif check["kind"] == "exact":
-        precision = "equal"
-    else:
-        precision = f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
     where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">{html.escape(titles[check["chapter"]])}</a>'
     said = (html.escape(check["statement"]), check["role"], check["kind"], where)
     return (
         "<tr>"
-        + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, precision, check["verdict"]))
+        + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, _precision(check), check["verdict"]))
         + "</tr>"
     )
+
+
+def _precision(check):
+    if check["low"] is not None:
+        return f"{check['low']:.4g} to {check['high']:.4g} ({check['repetitions']} seeds)"
+    if check["kind"] == "empirical":
+        seeds, why = check["repetitions"], check["interval_method"]
+        return f"{why} ({seeds} seeds)" if why else "one seed, no interval"
+    return "equal" if check["kind"] == "exact" else f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
+
+
+def _plain(text):
+    """Words, not markup: a star or a dollar in them is one."""
+    return re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", text)
 
 
 def _kinds_of_tests(path):
