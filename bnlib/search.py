@@ -8,11 +8,14 @@ import pandas as pd
 
 from bnlib.validation import choice
 
+SIGNS = {"validation_loss": 1, "validation_accuracy": -1}  # what is lowest at the best decay
 FITTED = 2  # decays on each side of the grid's best that the smooth minimum is fitted to
 
 
-def best_decays(runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",)) -> pd.DataFrame:
-    """What a search finds: for each condition and seed the row without normalization of lowest validation loss.
+def best_decays(
+    runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",), of: str = "validation_loss"
+) -> pd.DataFrame:
+    """What a search finds on its grid: for each condition and seed the best row without normalization.
 
     Parameters
     ----------
@@ -20,11 +23,18 @@ def best_decays(runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",)) 
         From `bnlib.experiments.sweep`.
     conditions : sequence of str
         The columns that tell conditions apart.
+    of : {"validation_loss", "validation_accuracy"}
+        What is to be lowest, or highest.
 
     Returns
     -------
     pandas.DataFrame
         Those rows. A training that diverged, so that its loss is not a number, is never the best.
+
+    Raises
+    ------
+    ValueError
+        If `of` is unknown.
 
     Examples
     --------
@@ -33,7 +43,8 @@ def best_decays(runs: pd.DataFrame, conditions: Sequence[str] = ("noise_std",)) 
     [0.1]
     """
     searched = runs[runs.normalization == "none"].dropna(subset="validation_loss")
-    return searched.loc[searched.groupby(["seed", *conditions]).validation_loss.idxmin()]
+    values = SIGNS[choice("of", of, SIGNS)] * searched[of]
+    return searched.loc[values.groupby([searched[name] for name in ("seed", *conditions)]).idxmin()]
 
 
 def smooth_best_decays(
@@ -75,8 +86,7 @@ def smooth_best_decays(
     >>> float(smooth_best_decays(runs.assign(validation_loss=loss)).weight_decay.iloc[0].round(5))
     0.00631
     """
-    choice("of", of, ("validation_loss", "validation_accuracy"))
-    sign = 1 if of == "validation_loss" else -1
+    sign = SIGNS[choice("of", of, SIGNS)]
     searched = runs[(runs.normalization == "none") & (runs.weight_decay > 0)]
     rows, fits = [], []
     for key, search in searched.groupby([*conditions, "seed"]):

@@ -47,6 +47,7 @@ def check(
     role=None,
     source=CLOSED_FORM,
     scale="plain",
+    stands_in=None,
 ):
     """Compare, record, show; raise if a proven claim does not hold.
 
@@ -60,6 +61,8 @@ def check(
         Default: "theorem" for exact and numeric checks, "exploratory" for empirical ones.
     source : companion.records.Source
         Where the numbers come from.
+    stands_in : (int, int), optional
+        Of a headline: see `companion.records.Check`.
 
     Returns
     -------
@@ -90,6 +93,7 @@ def check(
         train_size=source.train_size,
         conditions=dict(source.conditions),
         seeds=list(source.seeds),
+        stands_in=None if stands_in is None else list(stands_in),
         anchor=f"check-{zlib.crc32(f'{claim} {statement}'.encode()):08x}",
         **vars(found),
     )

@@ -107,6 +107,8 @@ class Check:
     p_value : float, optional
         Of the one-sided test of an empirical check with the relation "above" or "below".
     repetitions : int
+    stands_in : list of int, optional
+        Of a headline: in how many of how many ways to read the same runs its verdict is the same.
     verdict : str
         "holds" or "fails" where there is no sampling; "borne out", "not borne out" or "undecided" where there is.
     dataset, train_size, conditions, seeds
@@ -129,6 +131,7 @@ class Check:
     interval_method: str | None
     p_value: float | None
     repetitions: int
+    stands_in: list[int] | None
     verdict: Verdict
     dataset: str | None
     train_size: int | None
@@ -147,6 +150,9 @@ class Check:
             if self.low is None and self.interval_method:
                 interval = f" ({self.interval_method})"
             parts.append(f"measured {self.measured:.6g}{interval}, predicted {sign} {self.predicted:.6g}")
+        if self.stands_in:
+            same, of = self.stands_in
+            parts.append(f"the same verdict in {same} of {of} ways to read the runs")
         if self.relation == "equal":
             parts.append(f"difference {self.difference:.2g}, tolerance {self.tolerance:.2g}")
         return f"{self.verdict} | " + " | ".join(parts)

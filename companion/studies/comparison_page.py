@@ -4,19 +4,8 @@ import numpy as np
 import pandas as pd
 
 from companion import figures, page, statistics
-from companion.studies.comparison import (
-    BEST,
-    BN,
-    BN_FIXED,
-    CLAIMS,
-    DECAYS,
-    LAYER,
-    NONE,
-    UNTUNED,
-    WEIGHT,
-    answer,
-    statements,
-)
+from companion.studies.comparison import BEST, BN, BN_FIXED, LAYER, NONE, UNTUNED, WEIGHT
+from companion.studies.questions import CLAIMS, answer, slopes, statements
 
 COLORS = {
     BN: figures.COLORS["batch"],
@@ -33,22 +22,36 @@ UNITS = {"accuracy": "points of accuracy", "loss": "test loss"}
 
 # what the rows of a claim found, in words with their numbers
 FINDINGS = {
+    "rises-with-noise": {
+        "borne out": "On {data}, the rate that BN sets is {factor:.1f} times as large at noise {high:g} as at noise {low:g}; "
+        "the best weight_decay of a search is {best_factor:.1f} times as large.",
+        "not borne out": "On {data}, the rate that BN sets falls with noise: at noise {high:g} it is {factor:.2f} times what "
+        "it is at noise {low:g}; the best weight_decay of a search is {best_factor:.1f} times as large.",
+        "undecided": "On {data}, whether the rate that BN sets rises with noise, {repetitions} seeds cannot say: at noise "
+        "{high:g} it is {factor:.2f} times what it is at noise {low:g}; the best weight_decay of a search is "
+        "{best_factor:.1f} times as large.",
+    },
     "tracks-search": {
-        "borne out": "On {data}, as noise grows, the rate that BN sets moves with the best weight_decay of a search: "
-        "rank correlation {interval:.2f} over {levels} noise levels.",
-        "not borne out": "On {data}, as noise grows, the rate that BN sets moves against the best weight_decay of a "
-        "search: rank correlation {interval:.2f} over {levels} noise levels.",
-        "undecided": "On {data}, {repetitions} seeds cannot say whether, as noise grows, the rate that BN sets moves "
-        "with the best weight_decay of a search: rank correlation {interval:.2f} over {levels} "
-        "noise levels.",
+        "borne out": "On {data}, BN's rate ranks {levels} noise levels as the best weight_decay of a search does: rank "
+        "correlation {interval:.2f}.",
+        "not borne out": "On {data}, BN's rate ranks {levels} noise levels against the best weight_decay of a search: rank "
+        "correlation {interval:.2f}.",
+        "undecided": "On {data}, {repetitions} seeds cannot say whether BN's rate ranks {levels} noise levels as the best "
+        "weight_decay of a search does: rank correlation {interval:.2f}.",
+    },
+    "slope": {
+        "borne out": "It moves less than the best weight_decay: in logarithms its slope on it is {interval:.2f}, where 1 "
+        "would be following fully and 0 standing still.",
+        "not borne out": "It moves more than the best weight_decay: in logarithms its slope on it is {interval:.2f}, where 1 "
+        "would be following fully.",
+        "undecided": "In logarithms its slope on the best weight_decay is {interval:.2f}, where 1 would be following fully "
+        "and 0 standing still: {repetitions} seeds cannot say whether it moves less.",
     },
     "right-size": {
-        "borne out": "The two rates lie {interval:.2f} decades apart on average, less than the "
-        "half decade of the search's grid.",
-        "not borne out": "The two rates lie {interval:.2f} decades apart on average, more than "
-        "the half decade of the search's grid.",
-        "undecided": "The two rates lie {interval:.2f} decades apart on average; whether that "
-        "is less than the half decade of the search's grid, {repetitions} seeds cannot say.",
+        "borne out": "The two rates lie {interval:.2f} decades apart on average, less than half a decade.",
+        "not borne out": "The two rates lie {interval:.2f} decades apart on average, more than half a decade.",
+        "undecided": "The two rates lie {interval:.2f} decades apart on average; whether that is less than half a decade, "
+        "{repetitions} seeds cannot say.",
     },
     "beats-nothing": {
         "borne out": "Untuned BN is more accurate than the network without normalization and decay at all {count} "
@@ -84,7 +87,13 @@ def ask(found, *claims):
     """
     claims = claims or CLAIMS
     checks = [page.check(**row) for row in statements(found) if row["claim"] in claims]
+    rates, (low, high) = found.on_log_axis(found.rates[BN]), (found.levels[0], found.levels[-1])
+    factors = [10 ** np.log10(table[high] / table[low]).mean() for table in (rates, found.best_decay)]
     numbers = {
+        "low": low,
+        "high": high,
+        "factor": factors[0],
+        "best_factor": factors[1],
         "data": found.data_name,
         "levels": len(found.levels),
         "kept": found.regret(BN).to_numpy().mean(),
@@ -101,11 +110,12 @@ def ask(found, *claims):
 
 def summary(found):
     """Say how many networks were trained, how many diverged, and where the searches ended."""
-    best = found.best_decay.to_numpy()
+    best = found.on_grid.to_numpy()
     page.sentence(
         f"{len(found.runs)} networks were trained; {found.runs.test_loss.isna().sum()} diverged. Of {best.size} "
-        f"searches {(best == 0).sum()} found no decay best, and {np.isin(best, (DECAYS[0], DECAYS[-1])).sum()} ended "
-        "at an end of the grid."
+        f"searches {(best == 0).sum()} found no decay best, and {found.best_error.isna().sum().sum()} ended at an end of the "
+        "grid; the others know log10 of the best decay to a standard error of "
+        f"{np.nanmedian(found.best_error):.2f}, the median."
     )
 
 
@@ -135,6 +145,40 @@ def main_picture(found, name):
         says=f"{found.data_name} in noise. Left: untuned BN against no regularization, weight normalization and the "
         "best weight_decay of a search. Right: the L2-equivalent rate that BN set by itself, and the best "
         f"weight_decay; geometric means. {answer(found)}",
+        source=found.source,
+        name=name,
+    )
+
+
+def slope_picture(found, name):
+    """Show rate against rate, every seed and noise level, with the slope.
+
+    Parameters
+    ----------
+    found : companion.studies.comparison.Comparison
+    name : str
+        The figure's anchor.
+    """
+    picture = figures.Picture(1, 2, height=3.6, sharex=True, sharey=True)
+    best = found.on_log_axis(found.best_decay)
+    slope_of = {}
+    for panel, (way, rates) in zip(picture, found.rates.items()):
+        rates = found.on_log_axis(rates)
+        for seed in rates.index:
+            panel.ax.plot(best.loc[seed], rates.loc[seed], ".-", color=COLORS[way], alpha=0.35, linewidth=0.8)
+        middle, set_by_bn = (10 ** np.log10(table).mean() for table in (best, rates))
+        panel.line(middle, set_by_bn, "geometric mean of the seeds", COLORS[way], marker=MARKERS[way])
+        for level in found.levels:
+            panel.ax.annotate(f"{level:g}", (middle[level], set_by_bn[level]), (5, -11), textcoords="offset points")
+        panel.ax.axline((middle.iloc[0],) * 2, np.multiply(2, (middle.iloc[0],) * 2), color=COLORS[BEST], lw=1.2)
+        slope_of[way] = statistics.as_text(slopes(rates, best), "{:.2f}")
+        panel.set(xscale="log", yscale="log", xlabel="best weight_decay of the search", title=way)
+    picture[0].set(ylabel="rate that BN set")
+    picture.show(
+        says="Rate against rate: a thin line a seed, a dot a noise level, whose number stands beside the mean. On the "
+        "straight line BN would set what a search finds. Slope of the logarithms, 1 where BN follows fully: "
+        + "; ".join(f"{way} {text}" for way, text in slope_of.items())
+        + ".",
         source=found.source,
         name=name,
     )
@@ -176,7 +220,8 @@ def show_rates(found):
     page.table(
         rates_table(found),
         f"Rates in units of weight_decay: geometric {MEANS} (arithmetic where a rate is negative); {negative}. "
-        "Last row: every value that was best for some seed.",
+        "Last rows: the standard error of log10 of the best weight_decay, and every cell of the grid that was best for "
+        "some seed.",
         found.source,
     )
 
@@ -252,7 +297,8 @@ def rates_table(found):
         rows[f"standard error of a reading, {name}"] = [f"{errors[level].mean():.1e}" for level in found.levels]
     best = found.on_log_axis(found.best_decay)
     rows["best weight_decay"] = [statistics.as_text(best[level], "{:.1e}", scale="log") for level in found.levels]
-    rows["best for some seed"] = [
-        ", ".join(f"{decay:g}" for decay in sorted(set(found.best_decay[level]))) for level in found.levels
+    rows["standard error of log10 of it"] = [f"{found.best_error[level].mean():.2f}" for level in found.levels]
+    rows["best of the grid for some seed"] = [
+        ", ".join(f"{decay:g}" for decay in sorted(set(found.on_grid[level]))) for level in found.levels
     ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[f"noise {level:g}" for level in found.levels])

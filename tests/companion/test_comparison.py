@@ -9,14 +9,15 @@ import pytest
 from companion import page
 from companion.build.claims import listed
 from companion.records import Source
-from companion.studies import comparison, comparison_page
-from companion.studies.comparison import BEST, BN, BN_FIXED, CLAIMS, DECAYS, HEADLINES, NONE, WEIGHT
+from companion.studies import comparison, comparison_page, questions
+from companion.studies.comparison import BEST, BN, BN_FIXED, DECAYS, NONE, WEIGHT
+from companion.studies.questions import CLAIMS, HEADLINES
 
 LEVELS = (0.0, 1.0, 2.0)
 BEST_AT = {0.0: 1e-3, 1.0: 1e-2, 2.0: 1e-1}
 
 
-def made_by_hand(rate=lambda level, arm: BEST_AT[level] * 2, seeds=(0, 1)):
+def made_by_hand(rate=lambda level, arm: np.sqrt(1e-2 * BEST_AT[level]), seeds=(0, 1)):
     """Every decay loses a point and 0.1 of loss for each half decade from the best; untuned arms lose what `lost` says."""
     lost = {"batch": 0.5, "weight": 1.0, "layer": 2.0}
     rows = []
@@ -28,7 +29,11 @@ def made_by_hand(rate=lambda level, arm: BEST_AT[level] * 2, seeds=(0, 1)):
                     away = abs(DECAYS.index(arm.weight_decay) - DECAYS.index(BEST_AT[level]))
                 row = {"seed": seed, "noise_std": level, "normalization": arm.normalization, "gamma": arm.gamma}
                 row |= {"weight_decay": arm.weight_decay, "test_accuracy": (90 - away) / 100, "test_loss": 0.1 * away}
-                row |= {"validation_loss": 0.1 * away, "signal_share": 0.5 + 0.1 * (arm.normalization == "batch")}
+                row |= {
+                    "validation_loss": 0.1 * away,
+                    "validation_accuracy": (90 - away) / 100,
+                    "signal_share": 0.5 + 0.1 * (arm.normalization == "batch"),
+                }
                 rows.append(
                     row
                     | {"l2_rate": rate(level, arm) if arm.normalization == "batch" else np.nan, "l2_rate_error": 0.1}
@@ -41,14 +46,15 @@ def compared(runs, dataset="mnist-5k"):
 
 
 def verdicts(found):
-    return {row["statement"]: page.check(**row).verdict for row in comparison.statements(found)}
+    return {row["statement"]: page.check(**row).verdict for row in questions.statements(found)}
 
 
 def test_the_best_decay_and_the_regret_against_it():
     found = compared(made_by_hand())
     assert found.levels == list(LEVELS)
     for level in LEVELS:
-        assert (found.best_decay[level] == BEST_AT[level]).all()
+        assert np.allclose(found.best_decay[level], BEST_AT[level], rtol=0.1)
+        assert np.allclose(found.on_grid[level], BEST_AT[level], rtol=1e-9)
     assert np.allclose(found.regret(BN), 0.5)
     assert np.allclose(found.regret(WEIGHT, "loss"), 0.1)
     assert np.allclose(found.regret(NONE), 6.0)
@@ -78,10 +84,48 @@ def test_every_statement_that_is_true_of_the_table_is_borne_out():
 
 def test_a_rate_that_falls_where_the_best_one_rises_is_not():
     against = compared(made_by_hand(lambda level, arm: 1e-3 / BEST_AT[level] / 30))
-    found = {statement: verdict for statement, verdict in verdicts(against).items() if "rate" in statement}
-    rates = [verdict for statement, verdict in found.items() if "L2-equivalent" in statement]
-    assert set(rates) == {"not borne out"}
-    assert "moves against" in comparison.answer(against)
+    found = {statement: verdict for statement, verdict in verdicts(against).items() if "L2-equivalent" in statement}
+    assert {verdict for statement, verdict in found.items() if "slope" not in statement} == {"not borne out"}
+    assert {verdict for statement, verdict in found.items() if "slope" in statement} == {"borne out"}
+    said = questions.answer(against)
+    assert "falls; it ranks the noise levels against the best rate" in said
+    assert "(slope -1.00 (all 2 seeds) in logarithms)" in said
+
+
+@pytest.mark.parametrize("power", [-0.5, 0.25, 1.0, 1.5])
+@pytest.mark.parametrize("middle", ["mean", "median"])
+def test_the_slope_is_the_power_by_which_one_rate_follows_the_other(power, middle):
+    found = compared(made_by_hand(lambda level, arm: 3e-3 * (100 * BEST_AT[level]) ** power))
+    rates = found.rates[BN]
+    assert np.allclose(questions.slopes(rates, found.best_decay, middle), power, atol=1e-9)
+    assert np.allclose(questions.slopes(100 * rates, found.best_decay, middle), power, atol=1e-9)
+
+
+def test_a_headline_says_in_how_many_ways_to_read_the_runs_it_stands():
+    """A rate that follows with learned gamma and stays with fixed gamma stands in half of them."""
+    found = compared(made_by_hand(lambda level, arm: 1e-2 if arm.gamma else BEST_AT[level] ** 0.5))
+    assert questions.stands(found, "tracks-search") == (4, 8)
+    assert questions.stands(found, "rises-with-noise") == (1, 2)
+    assert questions.stands(compared(made_by_hand()), "slope") == (16, 16)
+    assert all(set(questions.BEARS_ON[claim]) <= set(questions.OPTIONS) for claim in HEADLINES)
+
+
+def test_what_a_search_looks_at_and_how_changes_what_it_finds():
+    runs = made_by_hand()
+    searched = (runs.normalization == "none") & (runs.weight_decay > 0)
+    place = np.log10(runs.weight_decay[searched])
+    runs.loc[searched, "validation_loss"] = (place + 2.2) ** 2
+    runs.loc[searched, "validation_accuracy"] = 0.9 - (place + 1.2) ** 2 / 100
+    source = Source("mnist-5k", 3000, [0, 1], {"noise_std": list(LEVELS)})
+    decays = {
+        (chosen_by, smooth): np.log10(comparison.compare(runs, source, chosen_by, smooth).best_decay).to_numpy()
+        for chosen_by in questions.OPTIONS["chosen_by"]
+        for smooth in (True, False)
+    }
+    assert np.allclose(decays["validation_loss", True], -2.2)
+    assert np.allclose(decays["validation_accuracy", True], -1.2)
+    assert np.allclose(decays["validation_loss", False], -2.0)
+    assert np.allclose(decays["validation_accuracy", False], -1.0)
 
 
 def test_negative_rates_and_networks_that_diverged_crash_nothing():
@@ -97,20 +141,20 @@ def test_negative_rates_and_networks_that_diverged_crash_nothing():
 
 
 def test_the_claims_are_those_of_the_chapter():
-    rows = comparison.statements(compared(made_by_hand()))
+    rows = questions.statements(compared(made_by_hand()))
     assert list(dict.fromkeys(row["claim"] for row in rows)) == list(CLAIMS)
     assert {claim.name for claim in listed() if claim.chapter == "noise-sweep"} == set(CLAIMS)
 
 
 def test_one_row_of_each_headline_is_one():
-    rows = comparison.statements(compared(made_by_hand()))
-    headlines = [row for row in rows if row["role"] == "headline"]
+    rows = questions.statements(compared(made_by_hand()))
+    headlines = [row for row in rows if row.get("role") == "headline"]
     assert sorted(row["claim"] for row in headlines) == sorted(HEADLINES)
     assert all(BN in row["statement"] for row in headlines)
 
 
 def test_rows_of_one_level_name_that_level():
-    rows = comparison.statements(compared(made_by_hand()))
+    rows = questions.statements(compared(made_by_hand()))
     levels = [row["source"].conditions["noise_std"] for row in rows if row["claim"] == "beats-nothing"]
     assert levels == list(LEVELS)
     assert all(row["source"].conditions["noise_std"] == list(LEVELS) for row in rows if row["claim"] == "regret")
@@ -134,7 +178,7 @@ def test_a_finding_says_what_came_out(claim, accuracies, words, capsys):
 
 def test_statements_differ_from_each_other_and_between_data_sets():
     both = [compared(made_by_hand(), dataset) for dataset in ("mnist-5k", "fashion-mnist")]
-    texts = [row["statement"] for found in both for row in comparison.statements(found)]
+    texts = [row["statement"] for found in both for row in questions.statements(found)]
     assert len(set(texts)) == len(texts)
 
 

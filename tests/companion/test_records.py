@@ -23,6 +23,7 @@ CHECK = Check(
     high=None,
     interval_method=None,
     p_value=None,
+    stands_in=None,
     repetitions=1,
     verdict="holds",
     dataset="mnist-5k",
