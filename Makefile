@@ -4,7 +4,7 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book live check test lint bench data lab clean
+.PHONY: help book live check test lint bench zoo data lab clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ lint: $(ENV)/complete
 
 bench: $(ENV)/complete  ## how fast, as ratios within one run
 	$(RUN) -m benchmarks
+
+zoo: $(ENV)/complete  ## hold the meter against autograd in every family of torchvision and timm: 15 minutes
+	$(RUN) -m companion.studies.zoo
 
 data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the cache
 	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"
