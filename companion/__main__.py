@@ -63,9 +63,9 @@ def _live(options):
 
 
 def _chapter(options):
-    from companion.build.assemble import node_modules
     from companion.build.chapters import find
     from companion.build.execute import execute
+    from companion.build.npm import node_modules
 
     node_modules()
     one = find(options.name)

