@@ -111,11 +111,16 @@ def check_report(model: nn.Module, report: Report) -> None:
                 f"report has {reported[layer]} channels of layer {layer!r}, model has {count}; "
                 "it must be measured on this model"
             )
+    modules = {name for name, _ in model.named_modules(remove_duplicate=False)}
     tensors = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    known = {name for name, _ in (*model.named_modules(remove_duplicate=False), *tensors)}
-    for name in (*report.layer, *report.linear):
-        if name not in known:
+    known = {name for name, _ in tensors}
+    for name in reported:
+        home, _, called = name.rpartition(".")  # of functional code that owns nothing: where it is called
+        if name not in channels and name not in known and not (home in modules and called.startswith("batch_norm")):
             raise ValueError(f"report has a layer {name!r}, model has none; it must be measured on this model")
+    for name in report.linear:
+        if name not in modules | known:
+            raise ValueError(f"report has a linear map {name!r}, model has none; it must be measured on this model")
 
 
 def unit_weights(module: nn.Module) -> torch.Tensor:

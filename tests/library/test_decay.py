@@ -56,6 +56,7 @@ class Everything(nn.Module):
         x = self.group_norm(self.bn6(self.padding(x)))
         x = nn.functional.batch_norm(nn.functional.conv2d(x, self.kernel), None, None, self.scale, None, True)
         x = self.layer_norm(x.mean(dim=(2, 3))) + self.embedding.weight.sum(dim=0)
+        x = nn.functional.batch_norm(x, None, None, training=True)
         return self.temperature * self.head(x) + self.direction(x)
 
 
@@ -133,6 +134,15 @@ def test_frozen_shared_and_evaluated():
     assert kinds["1.weight"] == "gamma"
 
 
+def test_what_was_frozen_when_measured_is_in_the_group_of_frozen_layers():
+    model = network((5, 4, 4, 3))
+    model[1].eval()
+    report = measure(model, [batch()], cross_entropy)
+    groups = parameter_groups(model.eval(), 0.1, report=report)
+    assert groups.parameters["gamma and beta of frozen BN"] == ["1.weight", "1.bias"]
+    assert groups.parameters["gamma"] == ["4.weight"]
+
+
 def test_weight_that_has_batch_norm_behind_one_use_only_is_decayed_as_a_weight():
     class Tied(nn.Module):
         def __init__(self):
@@ -146,8 +156,23 @@ def test_weight_that_has_batch_norm_behind_one_use_only_is_decayed_as_a_weight()
     model = Tied()
     kinds, _ = grouped(model, [batch(inputs=5)])
     assert kinds["inner.weight"] == "weights"
-    report = measure(network((5, 5, 3)), [batch()], cross_entropy)
-    assert linked_layers(report) == {"1": "0"}
+
+
+def test_weight_that_is_also_an_embedding_is_decayed_as_a_weight():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.norm, self.embedding = nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Embedding(3, 5)
+            self.embedding.weight = self.linear.weight
+
+        def forward(self, x):
+            return self.norm(self.linear(x))  # the embedding is for another pass
+
+    model = Tied()
+    assert linked_layers(measure(model, [batch()], cross_entropy)) == {"norm": "linear"}
+    kinds, groups = grouped(model, [batch()])
+    assert kinds["linear.weight"] == "weights"
+    assert groups.tied == {"linear.weight": ["embedding.weight"]}
 
 
 SOME = [
@@ -212,6 +237,7 @@ def test_the_account_is_that_of_the_optimizer(optimizer, name, words):
         assert part in groups.effect(name)[place:], groups.effect(name)
         place = groups.effect(name).index(part, place) + len(part)
     assert groups.effect(name)[:40] in " ".join(str(groups).split())
+    assert ("another BN" in groups.effect("gamma")) is (groups.optimizer != "adamw")
 
 
 def test_no_decay_is_said_too():

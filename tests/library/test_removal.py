@@ -1,7 +1,7 @@
 """The twin without batch normalization is the same function; what cannot be removed stays and is named."""
 
 import copy
-import warnings
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ class Residual(nn.Module):
             x = norm(conv(torch.tanh(x)))
         z = self.conv7(torch.tanh(self.pre(x)))
         x = nn.functional.batch_norm(self.bypassed(z) + z, None, None, self.scale, None, True)
-        return self.head(x.mean(dim=(2, 3)))
+        return self.head(nn.functional.batch_norm(x.mean(dim=(2, 3)), None, None, training=True))
 
 
 def test_torch_network_with_all_that_stays():
@@ -139,10 +139,13 @@ def test_torch_network_with_all_that_stays():
         "tied": "the map before it shares its weight",
         "pruned": "the map before it computes its weight anew at each pass",
         "scale": "it is no module of its own",
+        "batch_norm": "it is no module of its own",
     }
     assert "Still there:\n  pre: not after a linear map" in str(penalty)
-    assert [type(module) for module in twin.stem[1].children()] == [nn.Dropout2d, nn.ReLU6]
-    assert twin.again is twin.bn1
+    assert type(twin.stem[1]) is nn.Sequential
+    assert [type(module) for module in twin.stem[1]] == [nn.Dropout2d, nn.ReLU6]
+    assert type(twin.again) is type(twin.bn1) is type(twin.bn2) is nn.Identity
+    assert [layer.module for layer in penalty.layers] == [twin.stem[0], twin.conv1, twin.conv2]
     same(twin(x).detach(), model.eval()(x).detach(), rtol=1e-13)
 
 
@@ -161,10 +164,7 @@ def test_control_subclass_folded_without_what_it_fuses_is_another_function():
 def test_torch_wrapped_models_have_twins(wrap):
     model, x, labels = pair("linear")
     wrapped = wrap(model)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Using `torch.compile")  # torch's, of hooks that the meter sets
-        report = measure(wrapped, [(x, labels)], cross_entropy)
-    twin, _ = removed(wrapped, report)
+    twin, _ = removed(wrapped, measure(wrapped, [(x, labels)], cross_entropy))
     same(twin(x).detach(), model.eval()(x).detach(), rtol=1e-14)
 
 
@@ -175,10 +175,15 @@ MODEL = network((5, 4, 3))
 REPORT = measure(MODEL, [(X, LABELS)], cross_entropy)
 GROUPED, GROUPED_X, GROUPED_LABELS = pair("grouped")
 GROUPED_REPORT = measure(GROUPED, [(GROUPED_X, GROUPED_LABELS)], cross_entropy)
+DEEPER = measure(network((5, 4, 4, 3)), [(X, LABELS)], cross_entropy)
 RESCALED = copy.deepcopy(MODEL)
 RESCALED[1].weight.data *= 1.01
 ACTIVATED = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.BatchNorm1d(4), nn.Linear(4, 3))
 ACTIVATED_REPORT = measure(ACTIVATED, [(X, LABELS)], cross_entropy)
+NAMED = {
+    name: nn.Sequential(OrderedDict({name: nn.Linear(5, 3), "norm": nn.BatchNorm1d(3)})) for name in ("linear", "other")
+}
+NAMED_REPORT = measure(NAMED["linear"], [(X, LABELS)], cross_entropy)
 SKEWED = np.eye(5) + np.eye(5, k=1)
 
 
@@ -188,7 +193,12 @@ SKEWED = np.eye(5) + np.eye(5, k=1)
         (("resnet18", REPORT), "model is a str; it must be a torch.nn.Module"),
         ((MODEL, {"rate": 1}), "report is a dict; it must be what bnlib.measure returns"),
         ((network((5, 4, 4, 3)), REPORT), "report has 0 channels of layer '4', model has 4"),
-        ((network((5, 4, 3), "none"), REPORT), "report has a layer '1', model has none|no batch"),
+        ((network((5, 4, 3), "none"), REPORT), "report has a layer '1', model has none"),
+        ((MODEL, DEEPER), "report has a layer '4', model has none; it must be measured on this model"),
+        (
+            (NAMED["other"], NAMED_REPORT),
+            "report has a linear map 'linear', model has none; it must be measured on this",
+        ),
         ((network((5, 6, 3)), REPORT), "report has 4 channels of layer '1', model has 6"),
         ((RESCALED, REPORT), "report has other scales gamma of layer '1' than model: .* measure again"),
         ((ACTIVATED, ACTIVATED_REPORT), "no batch normalization that can be folded .*: 2: not after a linear map"),
