@@ -5,6 +5,9 @@ nothing and changes nothing.
 
 ===========================  ================================================================
 ``measure``, ``Report``      the rate that batch normalization sets, in your network
+``RateLogger``               the same while it trains, from gradients that are there anyway
+``parameter_groups``         what weight decay acts on, and what it does there
+``remove_batch_norm``        the network without, and the penalty that keeps its rates
 ``Moments``                  the statistics of data that the closed forms need
 ``least_squares``            batch normalization with fixed gamma on least squares
 ``noise_path``               the same as the noise on the inputs grows
@@ -29,11 +32,19 @@ The modules behind it, each importing only those before it:
 ``theory``         the closed forms themselves (NumPy, float64)
 ``data``           MNIST and its kin, fixed splits, additive noise
 ``models``         networks with a named normalization, from torch's layers
+``recorder``       what enters batch normalization, and the linear map before it
+``report``         what the meter found: tables, errors, words, a picture
 ``meter``          the rate that batch normalization sets, in your network
+``passes``         what the passes of one optimizer step say, while it trains
+``logger``         the rates of a training, step by step
+``folding``        which linear map is before a layer, and the layer folded into it
+``decay``          parameter groups: what decays what
+``removal``        the twin without batch normalization
 ``stack``          many small networks trained as one
 ``training``       a seeded, deterministic trainer for paired experiments
 ``runs``           one group of a sweep, and what a look at a network gets
 ``experiments``    sweeps over arms, conditions and seeds, as a table
+``search``         the best weight decay in such a table, with its error
 =================  ==========================================================
 """
 
@@ -43,20 +54,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnlib import (
         data,
+        decay,
         experiments,
+        folding,
+        logger,
         meter,
         models,
         moments,
+        passes,
+        recorder,
+        removal,
+        report,
         runs,
+        search,
         source,
         stack,
         theory,
         training,
         validation,
     )
+    from bnlib.decay import parameter_groups
     from bnlib.experiments import sweep
-    from bnlib.meter import Report, measure
+    from bnlib.logger import RateLogger
+    from bnlib.meter import measure
     from bnlib.moments import Moments
+    from bnlib.removal import remove_batch_norm
+    from bnlib.report import Report
     from bnlib.runs import Conditions
     from bnlib.theory import (
         effective_weights,
@@ -77,13 +100,17 @@ __all__ = [
     "Arm",
     "Conditions",
     "Moments",
+    "RateLogger",
     "Report",
     "Schedule",
     "data",
+    "decay",
     "effective_weights",
     "experiments",
+    "folding",
     "l2_equivalent_rate",
     "least_squares",
+    "logger",
     "measure",
     "meter",
     "minibatch_decay",
@@ -91,8 +118,15 @@ __all__ = [
     "models",
     "moments",
     "noise_path",
+    "parameter_groups",
+    "passes",
     "rate",
+    "recorder",
+    "removal",
+    "remove_batch_norm",
+    "report",
     "runs",
+    "search",
     "signal_and_noise",
     "source",
     "stack",
@@ -107,7 +141,8 @@ _HOMES = {
     "Arm": "training",
     "Conditions": "runs",
     "Moments": "moments",
-    "Report": "meter",
+    "RateLogger": "logger",
+    "Report": "report",
     "Schedule": "training",
     "effective_weights": "theory",
     "l2_equivalent_rate": "theory",
@@ -116,7 +151,9 @@ _HOMES = {
     "minibatch_decay": "theory",
     "minibatch_factor": "theory",
     "noise_path": "theory",
+    "parameter_groups": "decay",
     "rate": "theory",
+    "remove_batch_norm": "removal",
     "signal_and_noise": "theory",
     "sweep": "experiments",
     "weight_decay_rate": "theory",
