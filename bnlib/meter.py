@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.checkpoint import CheckpointError
 
 from bnlib.recorder import Call, consumers, layer_channels, recording
 from bnlib.report import Report, WeightedMean
@@ -58,8 +59,8 @@ def measure(
     channel has a ``rate`` where it is normalized by its batch, and an ``l2_rate`` where what is normalized is the
     very output of a linear map: ``linear``, ``conv1d`` to ``conv3d`` and their transposes, grouped or not. Otherwise
     it is NaN, and ``reason`` says why. Rates are those of the loss as given: a penalty on gamma in it, which does not
-    act through the normalized values, does not count. A normalization that is not a `torch.nn` layer of its kind and
-    does not call ``batch_norm`` cannot be seen.
+    act through the normalized values, does not count. Two things cannot be seen: a normalization that neither calls
+    ``batch_norm`` nor is a `torch.nn` layer of its kind, and a second use of w that computes with it first.
 
     Parameters
     ----------
@@ -216,7 +217,13 @@ def _grads(loss: torch.Tensor, gammas: list[torch.Tensor]) -> list[torch.Tensor 
     """With respect to `gammas` and nothing else: no parameter's hook runs, no gradient is accumulated."""
     if not gammas or not loss.requires_grad:
         return [None] * len(gammas)
-    return list(torch.autograd.grad(loss.sum(), gammas, allow_unused=True))
+    try:
+        return list(torch.autograd.grad(loss.sum(), gammas, allow_unused=True))
+    except CheckpointError as error:
+        raise ValueError(
+            "model checkpoints what is not computed again as it was, such as a normalization without gamma that is in "
+            "no module; measure it without checkpoints"
+        ) from error
 
 
 def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
@@ -231,7 +238,7 @@ def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
         pull, size = (rate * gamma**2)[counted].sum(), (effective_norm**2)[counted].sum()
         layer_rate = rate[np.isfinite(rate)].mean() if np.isfinite(rate).any() else np.nan
         layer = [np.nan, np.nan, np.nan, layer_rate, pull / size if size else np.nan, np.nan]
-    return np.column_stack([[gamma, weight_norm, q, rate, l2_rate, effective_norm], layer])
+    return _finite(np.column_stack([[gamma, weight_norm, q, rate, l2_rate, effective_norm], layer]))
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -256,7 +263,7 @@ def _layer(
         values = errors = np.full((len(_ROWS), channels + 1), np.nan)
         reasons = [reason] * channels
     else:
-        values, errors = mean.mean, mean.error
+        values, errors = _finite(mean.mean), _finite(mean.error)
         gamma, weight_norm, batch_var, rate, l2_rate, _ = values[:, :-1]
         why = {
             GAMMA_0: gamma == 0,
@@ -357,10 +364,9 @@ def _left_as_found(model: nn.Module) -> Iterator[None]:
         for home, before in zip(homes, held):
             home.clear()
             home.update(before)
-        with torch.no_grad():
-            for tensor, before in tensors.items():
-                if not torch.equal(tensor, before):
-                    tensor.copy_(before)
+        for tensor, before in tensors.items():
+            if not torch.equal(tensor, before):
+                tensor.data.copy_(before)  # unseen by a graph that waits for its backward pass
         for parameter, grad, requires_grad in grads:
             if parameter.requires_grad != requires_grad:  # the mode of training may set it
                 parameter.requires_grad_(requires_grad)

@@ -42,6 +42,7 @@ PRODUCTS = {
     *(torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__),
     *(torch.Tensor.mm, torch.Tensor.bmm, torch.Tensor.addmm),
 }
+DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]  # where a tensor is written to and no version says so
 
 NOT_LINEAR = "not after a linear map"
 OTHER_UNITS = "its channels are not the units of the linear map"
@@ -218,6 +219,8 @@ class Recorder(TorchFunctionMode):
             self._after_linear(function, given["weight"], output)
         elif function in PRODUCTS:
             self._after_product(given.values())
+        elif function == DATA:
+            self._outputs.pop(id(args[0]), None)
         if self.input_uses:
             self._count_uses(function, given.values(), output)
         return output

@@ -54,7 +54,8 @@ class WeightedMean:
             self._first = values
         above = values - self._first
         w, ones = weight, np.ones_like(above)
-        self._sums = self._sums + np.stack([w * ones, w * above, w * w * ones, w * w * above, (w * above) ** 2])
+        with np.errstate(over="ignore"):
+            self._sums = self._sums + np.stack([w * ones, w * above, w * w * ones, w * w * above, (w * above) ** 2])
         self.count += 1
 
     @property
@@ -67,7 +68,8 @@ class WeightedMean:
         if self.count < 2:
             return np.full_like(total, np.nan)
         above = first / total
-        scatter = np.maximum(second - 2 * above * crossed + above**2 * squares, 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scatter = np.maximum(second - 2 * above * crossed + above**2 * squares, 0)
         return np.sqrt(self.count / (self.count - 1) * scatter) / total
 
 
@@ -162,8 +164,8 @@ class Report:
         measured = int(np.isfinite(self.rate).sum())
         linked = int(np.isfinite(self.l2_rate).sum())
         said = (
-            f"{measured:,} of {len(self.rate):,} channels of {len(layers)} layers have a rate, {linked:,} of them in "
-            f"units of weight_decay, from {_count(self.batches, 'batch', 'batches')}."
+            f"{measured:,} of {len(self.rate):,} channels of {_count(len(layers), 'layer', 'layers')} have a rate, "
+            f"{linked:,} of them in units of weight_decay, from {_count(self.batches, 'batch', 'batches')}."
         )
         lines = [said]
         missing = Counter[str]()
@@ -197,8 +199,8 @@ class Report:
         away = with_rate & (value.abs() > SURE * error)
         shrunk, stretched = int((away & (value > 0)).sum()), int((away & (value < 0)).sum())
         said = (
-            f"Batch normalization shrinks the effective weights of {_count(shrunk, 'layer', 'layers')}, as weight_decay "
-            f"would, stretches those of {stretched}"
+            f"Batch normalization shrinks the effective weights of {_count(shrunk, 'layer', 'layers')}, as "
+            f"weight_decay would, stretches those of {stretched}"
         )
         unclear = int(with_rate.sum()) - shrunk - stretched
         said += f", and {unclear} cannot be told from zero." if unclear else "."
