@@ -1,4 +1,4 @@
-"""The meter on convolutions: the units are channels, the rows are patches."""
+"""The meter on convolutions by their patches: the units are channels, the rows are what a kernel is applied to."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ class Convolutional:
 def test_convolution_by_hand(options):
     case = Convolutional(**options)
     report, expected = case.report(), case.by_hand(case.patches())
-    assert report.layer == ("1",) * 8
+    assert (report.layer, report.linear) == (("2",) * 8, ("1",) * 8)
     assert report.channel.tolist() == list(range(8))
     for name, column in expected.items():
         same(getattr(report, name), column, rtol=1e-10)
@@ -129,6 +129,6 @@ def test_convolution_in_channels_last_memory_and_before_an_activation_in_place()
             layer.inplace = True
     inputs, labels = batch(inputs=784)
     reports = [measure(model, [(inputs.double(), labels)], cross_entropy) for model in (first, second)]
-    assert reports[0].layer == ("1",) * 4 + ("5",) * 6
+    assert reports[0].linear == ("1",) * 4 + ("5",) * 6
     assert (reports[0].rate == reports[1].rate).all()
     assert reports[0].by_layer()["channels"].tolist() == [4, 6]
