@@ -156,35 +156,6 @@ def as_text(samples, form="{:.3f}", scale="plain"):
     return f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
 
 
-def holm(p_values, level=0.05):
-    """Which of several statements stand together, at most `level` of such sets having a false one among them.
-
-    Parameters
-    ----------
-    p_values : array_like, shape (n,)
-    level : float
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-
-    References
-    ----------
-    Holm (1979), A simple sequentially rejective multiple test procedure.
-
-    Examples
-    --------
-    >>> holm([0.001, 0.04, 0.03]).tolist()
-    [True, False, False]
-    """
-    p_values = finite_array("p_values", p_values, ndim=1)
-    order = np.argsort(p_values)
-    passed = p_values[order] * np.arange(len(p_values), 0, -1) <= level
-    stands = np.zeros(len(p_values), dtype=bool)
-    stands[order] = np.logical_and.accumulate(passed)
-    return stands
-
-
 def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0, scale="plain"):
     """Hold what was measured against what was predicted.
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+import numpy as np
 import yaml
 
 from companion import BOOK, ROOT, records
@@ -183,3 +184,34 @@ def verdict(proven, checks):
 def as_text(content):
     """The text of ``claims.json`` or of its schema."""
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def holm(p_values, level=0.05):
+    """Which of several statements stand together, at most `level` of such sets having a false one among them.
+
+    Parameters
+    ----------
+    p_values : array_like, shape (n,)
+    level : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure.
+
+    Examples
+    --------
+    >>> holm([0.001, 0.04, 0.03]).tolist()
+    [True, False, False]
+    >>> holm([]).tolist()
+    []
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    passed = p_values[order] * np.arange(len(p_values), 0, -1) <= level
+    stands = np.zeros(len(p_values), dtype=bool)
+    stands[order] = np.logical_and.accumulate(passed)
+    return stands

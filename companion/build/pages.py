@@ -10,13 +10,14 @@ from importlib.metadata import version
 
 from companion import ROOT
 from companion.build.chapters import CODE_FOLDED
-from companion.build.claims import recorded
+from companion.build.claims import holm, recorded
 
 KINDS = ("exact", "numeric", "empirical")
 TEST_KINDS = ("exact", "torch", "property", "control")
 COLUMNS = ("what was compared", "role", "kind", "where", "predicted", "measured", "interval or difference", "verdict")
 HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "jupyter-book", "jupytext", "papermill")
+ONE_SIDED = 0.025  # of a 95 % interval that lies wholly on one side
 WORDS_A_MINUTE = 220
 LINES_A_MINUTE = 20
 
@@ -33,6 +34,7 @@ def claims_page(claims, titles, repository_url=""):
     repository_url : str
     """
     lines = [
+        *_headlines(claims, titles),
         "| claim | of the paper | proof | exact | numeric | empirical | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -53,6 +55,57 @@ def claims_page(claims, titles, repository_url=""):
             "</tbody></table></div>\n",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _headlines(claims, titles):
+    """The statements fixed before the runs, in words and numbers, and which of them stand together."""
+    rows = [(claim, check) for claim in claims for check in claim["checks"] if check["role"] == "headline"]
+    if not rows:
+        return []
+    by_data = {}
+    for claim, check in rows:
+        by_data.setdefault(check["dataset"], []).append((claim, check))
+    lines = [
+        "## The headlines\n",
+        "| headline | data | measured | in how many readings of the runs | alone | beside the others (Holm) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for found in by_data.values():
+        # a statement without a test, since all seeds agree or there is one, keeps its verdict
+        tested = [check["p_value"] for _, check in found if check["p_value"] is not None]
+        stands = iter(holm(tested, ONE_SIDED))
+        for claim, check in found:
+            together = check["verdict"]
+            if check["p_value"] is not None and not next(stands) and together == "borne out":
+                together = "undecided"
+            same, of = check["stands_in"] or (1, 1)
+            lines.append(
+                f"| [{claim['title']}](#claim-{claim['name']}) | {_data(check)} | {_measured(check)} "
+                f"| {same} of {of} | {check['verdict']} | {together} |"
+            )
+    profiles = ", ".join(sorted({f"`{check['profile']}`" for _, check in rows}))
+    lines.append(
+        f"\nThe profile that speaks here is {profiles}. *Alone* is the verdict of the 95 % interval; *beside the others* is "
+        "Holm's: if all headlines of a data set were false, the chance that one of them is called borne out is 2.5 %, as it "
+        "is for one statement alone. A *reading* is one way to read the same runs: the search judged by validation loss or "
+        "accuracy, its best decay smooth or from the grid, gamma learned or fixed, mean or median; counted are those in "
+        "which the verdict is the same.\n\n## All claims\n"
+    )
+    return lines
+
+
+def _data(check):
+    seeds = check["seeds"]
+    size = f", {check['train_size']:,} images" if check["train_size"] else ""
+    return f"{check['dataset']}{size}, seeds {min(seeds)} to {max(seeds)}"
+
+
+def _measured(check):
+    number = f"{check['measured']:.2f}"
+    if check["low"] is not None:
+        number += f" [{check['low']:.2f}, {check['high']:.2f}]"
+    sign = {"above": ">", "below": "<", "equal": "="}[check["relation"]]
+    return f"{number}, claimed {sign} {check['predicted']:g}"
 
 
 def head(chapter, notebooks):

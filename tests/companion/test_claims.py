@@ -8,7 +8,8 @@ import pytest
 
 from companion import records
 from companion.build import claims as claims_module
-from companion.build.claims import IncompleteClaims, as_text, collect, listed, recorded, verdict
+from companion.build import pages
+from companion.build.claims import IncompleteClaims, as_text, collect, holm, listed, recorded, verdict
 from companion.page import check
 from companion.records import Figure, Rows, as_json
 
@@ -87,6 +88,43 @@ def test_claims_get_the_checks_of_all_chapters_and_say_where_they_are():
     assert (regret["proof"], regret["verdict"]) == (None, "borne out")
     jsonschema.validate([noise, regret], records.claims_schema())
     assert as_text([noise, regret]) == as_text(collect(book, "quick"))
+
+
+def test_holm_is_that_of_the_textbook():
+    """Four tests at 5 %: 0.01 against 0.0125, 0.005 before it; 0.03 fails against 0.025, and with it all larger ones."""
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == [True, False, False, True]
+    assert holm([0.2]).tolist() == [False]
+    assert holm([0.01, 0.012]).tolist() == [True, True]
+
+
+def headlines(*p_values):
+    """The rows of the claims page's first table, for empirical headlines with these p-values."""
+    rows = [
+        {
+            "name": f"claim-{i}", "title": "It rises", "paper": "P4", "proof": None, "tests": [], "verdict": "borne out",
+            "statement": "It rises.", "figures": [], "chapter": "noise-sweep",
+            "checks": [
+                {
+                    "role": "headline", "dataset": "mnist", "seeds": [100, 109], "train_size": 50_000, "measured": 0.5,
+                    "low": 0.4, "high": 0.6, "relation": "above", "predicted": 0.0, "p_value": p_value,
+                    "verdict": "borne out" if p_value < 0.025 else "undecided", "stands_in": [7, 8], "profile": "paper",
+                    "kind": "empirical", "statement": "it rises", "chapter": "noise-sweep", "anchor": "check-1",
+                    "repetitions": 10, "difference": 0.1, "tolerance": 0.0, "interval_method": "t",
+                }
+            ],
+        }
+        for i, p_value in enumerate(p_values)
+    ]  # fmt: skip
+    page = pages.claims_page(rows, {"noise-sweep": "Noise"})
+    return [line.split(" | ") for line in page.splitlines() if line.startswith("| [It rises]")]
+
+
+def test_headlines_are_judged_alone_and_beside_each_other():
+    found = headlines(0.001, 0.02, 0.3)
+    assert [row[4] for row in found] == ["borne out", "borne out", "undecided"]
+    assert [row[5].rstrip(" |") for row in found] == ["borne out", "undecided", "undecided"]
+    assert found[0][1:4] == ["mnist, 50,000 images, seeds 100 to 109", "0.50 [0.40, 0.60], claimed > 0", "7 of 8"]
+    assert [row[5].rstrip(" |") for row in headlines(0.001, 0.012)] == ["borne out", "borne out"]
 
 
 ROWS = {

@@ -8,7 +8,7 @@ from counting import drawn
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from companion.statistics import ONE_VALUE, SCALES, as_text, compare, holm, interval, intervals
+from companion.statistics import ONE_VALUE, SCALES, as_text, compare, interval, intervals
 
 
 @drawn(st.integers(0, 2**32 - 1), st.integers(2, 30), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
@@ -64,16 +64,6 @@ def test_an_interval_on_a_scale_is_the_plain_one_there(scale, there, back):
 def test_control_the_plain_interval_of_correlations_leaves_their_range():
     assert interval([0.6, 1.0, 0.9])[2] > 1
     assert interval([0.6, 1.0, 0.9], scale="correlation")[2] < 1
-
-
-def test_holm_is_that_of_the_textbook():
-    """Four tests at 5 %: 0.01 against 0.0125, 0.005 before it; 0.03 fails against 0.025, and with it all larger ones."""
-    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == [True, False, False, True]
-    assert holm([0.2]).tolist() == [False]
-    assert holm([0.01, 0.012]).tolist() == [True, True]
-    p_values = np.random.default_rng(0).random(8) / 10
-    ranked = stats.false_discovery_control  # of another kind: only to see that the two are not confused
-    assert holm(p_values).sum() <= (ranked(p_values, method="bh") <= 0.05).sum()
 
 
 @pytest.mark.parametrize(
