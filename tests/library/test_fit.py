@@ -1,13 +1,11 @@
-"""The plain training loop, one unit, half the squared error, and the picture of a report."""
+"""The plain training loop, one unit, half the squared error."""
 
 from itertools import repeat
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from bnlib.meter import Report, measure
 from bnlib.models import convolutional, network, unit
 from bnlib.training import evaluate, fit, half_squared_error
 
@@ -130,50 +128,3 @@ def test_evaluation_in_chunks_is_evaluation():
     model = network((6, 5, 3), seed=1)
     whole, parts = (evaluate([model], inputs, labels, 0.5, 9, rows)[0] for rows in (None, 16))
     assert parts == pytest.approx(whole, rel=1e-6)
-
-
-# the picture
-
-
-def report(l2_rates):
-    layers = tuple(f"layer {place}" for place in range(len(l2_rates)))
-    ones = np.ones(len(l2_rates))
-    return Report(layers, ones, ones, ones, ones, ones, np.array(l2_rates), ones)
-
-
-def drawn(figure):
-    (axes,) = figure.axes
-    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
-
-
-def test_a_plot_shows_depth_size_and_sign():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    import matplotlib
-
-    pyplot.switch_backend("agg")
-    before = dict(matplotlib.rcParams)
-    made = report([0.1, 0.2, 0.3])
-    made = Report(
-        made.layer, made.channel, made.gamma, made.weight_norm, made.batch_var,
-        np.array([0.1, -0.2, 0.3]), made.l2_rate, made.effective_norm,
-    )  # fmt: skip
-    figure = made.plot()
-    lines = drawn(figure)
-    assert len(lines) == 2
-    up, down = lines.values()
-    assert up.get_xdata().tolist() == [1, 3] and down.get_xdata().tolist() == [2]
-    assert up.get_ydata().tolist() == pytest.approx([0.1, 0.3]) and down.get_ydata().tolist() == pytest.approx([-0.2])
-    assert up.get_marker() != down.get_marker() and up.get_fillstyle() != down.get_fillstyle()
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(made.layer)
-    assert dict(matplotlib.rcParams) == before
-    figure.canvas.draw()
-    pyplot.close(figure)
-
-
-def test_a_measured_network_can_be_drawn():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    batch = torch.randn(32, 5), torch.randint(3, (32,))
-    figure = measure(network((5, 4, 4, 3)), [batch], nn.functional.cross_entropy).plot()
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0", "3"]
-    pyplot.close(figure)

@@ -181,6 +181,7 @@ def test_notebook_shows_the_table():
 
 def test_picture_shows_each_layer_with_its_error(report):
     pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
     settings = dict(pyplot.rcParams)
     figure = report.plot()
     (axes,) = figure.axes
@@ -201,11 +202,13 @@ def test_picture_shows_each_layer_with_its_error(report):
     assert axes.get_ylabel() == "rate in units of weight_decay"
     assert axes.get_legend() is not None
     assert dict(pyplot.rcParams) == settings
+    figure.canvas.draw()
     pyplot.close(figure)
 
 
 def test_picture_of_nothing_and_of_one_batch():
     pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
     model = network((5, 4, 3))
     figure = measure(model, [batch()], cross_entropy).plot()
     assert len(figure.axes[0].containers) == 1
