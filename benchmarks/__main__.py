@@ -5,7 +5,7 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import closed_forms, sweeps
+from benchmarks import closed_forms, meter, sweeps
 
 TARGET = Path(os.environ.get("BNLIB_BUILD", "_build")) / "benchmarks.json"
 
@@ -13,28 +13,35 @@ TARGET = Path(os.environ.get("BNLIB_BUILD", "_build")) / "benchmarks.json"
 def main():
     trained, products = sweeps.measure()
     computed, title = closed_forms.measure()
+    metered, held = meter.measure()
     table = []
-    for what, seconds, reference, reference_seconds, relation, wanted in trained + computed:
-        ratio = reference_seconds / seconds if relation == "faster" else seconds / reference_seconds
-        met = wanted is None or (ratio >= wanted if relation == "faster" else ratio <= wanted)
-        table.append(
-            {
-                "what": what,
-                "milliseconds": 1e3 * seconds,
-                "against": reference,
-                "reference_milliseconds": 1e3 * reference_seconds,
-                "relation": "times faster" if relation == "faster" else "times as long",
-                "ratio": ratio,
-                "wanted": wanted,
-                "met": met,
-            }
-        )
+    for rows, unit, factor, more in (
+        (trained + computed + metered, "ms", 1e3, "times as long"),
+        (held, "MiB", 2**-20, "times as much"),
+    ):
+        for what, amount, reference, reference_amount, relation, wanted in rows:
+            ratio = reference_amount / amount if relation == "faster" else amount / reference_amount
+            met = wanted is None or (ratio >= wanted if relation == "faster" else ratio <= wanted)
+            table.append(
+                {
+                    "what": what,
+                    "unit": unit,
+                    "amount": factor * amount,
+                    "against": reference,
+                    "reference_amount": factor * reference_amount,
+                    "relation": "times faster" if relation == "faster" else more,
+                    "ratio": ratio,
+                    "wanted": wanted,
+                    "met": met,
+                }
+            )
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {products / 1e9:.0f} GFLOP/s of float32 products, {title}"
     print(machine)
     for row in table:
         wanted = "" if row["wanted"] is None else f", wanted {row['wanted']:g}: {'met' if row['met'] else 'MISSED'}"
         print(
-            f"{row['what']}: {row['milliseconds']:.3g} ms; {row['against']}: {row['reference_milliseconds']:.3g} ms; "
+            f"{row['what']}: {row['amount']:.3g} {row['unit']}; "
+            f"{row['against']}: {row['reference_amount']:.3g} {row['unit']}; "
             f"{row['ratio']:.3g} {row['relation']}{wanted}"
         )
     TARGET.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ class RateLogger:
     ------
     ValueError
         If `every` is no whole number above 0, `scaler` is none, `path` has another header, or the model is compiled
-        in place or hides its batch normalization.
+        in place or hides its batch normalization; in a pass, where `bnlib.measure` raises it: in half precision, say.
     RuntimeError
         At a chosen step, if the gradient that it uses is not the one that was read, but for clipping: the loss is
         scaled and `scaler` is not given, gradients are left from before, a backward pass comes from elsewhere than

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import bnlib
 from bnlib.logger import COLUMNS, RateLogger
+from bnlib.meter import measure
 from bnlib.models import convolutional, network
 
 
@@ -92,8 +93,8 @@ def test_clipping_does_not_matter(step, micro_batches):
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("clipped", [False, True])
-@pytest.mark.parametrize("scale", [65536.0, 4.0, 3.0])
-def test_scaled_loss_with_its_scaler(fused, clipped, scale):
+@pytest.mark.parametrize("scale, micro_batches", [(65536.0, 1), (65536.0, 2), (4.0, 1), (3.0, 3)])
+def test_scaled_loss_with_its_scaler(fused, clipped, scale, micro_batches):
     model = Net().float()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1)  # another scale at each step
@@ -105,9 +106,9 @@ def test_scaled_loss_with_its_scaler(fused, clipped, scale):
         scaler.step(optimizer)
         scaler.update()
 
-    logger = train(
-        model, optimizer, step=step, backward=lambda loss: scaler.scale(loss).backward(), scaler=scaler, rtol=1e-4
-    )
+    backward = lambda loss: scaler.scale(loss).backward()
+    options = {"step": step, "backward": backward, "scaler": scaler, "micro_batches": micro_batches}
+    logger = train(model, optimizer, rtol=1e-4, **options)
     assert np.isfinite(logger.to_frame()[["rate", "l2_rate"]]).all(axis=None)
 
 
@@ -157,6 +158,22 @@ def test_closure_runs_inside_the_step(zeroed):
         same_as_measured(logger, step, before[step], batches(3)[step : step + 1])
 
 
+def test_closure_runs_the_last_of_several_batches():
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    read, before = batches(2), copy.deepcopy(model)
+
+    def backward(inputs, labels):
+        loss = cross_entropy(model(inputs), labels) / 2
+        loss.backward()
+        return loss
+
+    with RateLogger(model) as logger:
+        backward(*read[0])
+        optimizer.step(lambda: backward(*read[1]))
+    same_as_measured(logger, 0, before, read)
+
+
 def test_gradients_that_are_set_to_zero_do_not_count():
     """A pass for something else, sharpness-aware minimization: the step uses what came after zero_grad."""
     model = Net()
@@ -190,6 +207,20 @@ def test_passes_without_a_backward_pass_do_not_count():
         torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
         (loss / 4).backward(retain_graph=True)
         (loss * 3 / 4).backward()
+        optimizer.step()
+    same_as_measured(logger, 0, before, [(inputs, labels)])
+
+
+def test_model_may_be_measured_meanwhile():
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    (inputs, labels), other = batches(2)
+    before = copy.deepcopy(model)
+    expected = measure(before, [other], cross_entropy).to_frame()
+    with RateLogger(model, every=1) as logger:
+        loss = cross_entropy(model(inputs), labels)
+        pd.testing.assert_frame_equal(measure(model, [other], cross_entropy).to_frame(), expected, rtol=1e-12)
+        loss.backward()
         optimizer.step()
     same_as_measured(logger, 0, before, [(inputs, labels)])
 

@@ -155,6 +155,18 @@ def test_pass_that_does_not_run_through_the_model():
     assert_nothing_left(model)
 
 
+def test_pass_of_replicas():
+    """As `torch.nn.DataParallel` makes of a model on several devices, each with batch statistics of its own."""
+    model = Net()
+    inputs, labels = batches(1)[0]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(RuntimeError, match="model was not called"), RateLogger(model):
+        replica = model._replicate_for_data_parallel()
+        replica.linear, replica.norm, replica.last = model.linear, model.norm, model.last
+        cross_entropy(replica(inputs), labels).backward()
+        optimizer.step()
+
+
 def test_penalty_in_a_backward_pass_of_its_own():
     model = Net()
 
@@ -295,3 +307,12 @@ def test_model_without_batch_normalization():
     with pytest.raises(ValueError, match="model has no batch normalization"), RateLogger(model):
         cross_entropy(model(inputs), labels).backward()
         optimizer.step()
+
+
+def test_half_precision():
+    """As `measure` has it: the small gradients that a rate is made of would be lost."""
+    model = Net().float()
+    refused = pytest.raises(ValueError, match="model computes 'norm' in float16")
+    with refused, RateLogger(model), torch.autocast("cpu", torch.float16):
+        model(batches(1, torch.float32)[0][0])
+    assert_nothing_left(model)
