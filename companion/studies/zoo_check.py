@@ -72,7 +72,9 @@ def modules(package):
 
 def _timm():
     try:
-        import timm
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what tqdm misses in a notebook
+            import timm
     except ModuleNotFoundError as error:
         raise ImportError("timm is not installed; the zoo needs it: pip install -r requirements.txt") from error
     return timm
@@ -166,7 +168,8 @@ def examine(name, formula=rate_of, seed=0):
         ``side`` of the images; ``layers``, ``channels``; ``rated``, channels with a rate, ``linked``, those in units of
         ``weight_decay`` too, ``zero``, those with a rate of exactly 0; ``reasons``, channels by reason for a NaN;
         ``rates``, ``l2_rates``, the largest difference within a layer, relative to the largest in that layer; ``gauge``,
-        what is left of it, in units of its terms; ``wrong``, a list of what is; ``problem``, why it cannot be run.
+        what is left of it, relative to the largest of its terms there; ``wrong``, a list of what is; ``problem``, why the
+        network cannot be run.
 
     Examples
     --------
@@ -263,10 +266,10 @@ def _layer(part, layer, trained, linear, formula):
     q = inputs.transpose(0, 1).flatten(1).numpy().var(axis=1) + layer.eps
     square, pull = (w**2).sum(axis=1), gamma * gradient
     yield "l2_rates", _apart(l2_rate[linked], (expected * q / square)[linked])
-    terms = np.sqrt(square * (grad_w**2).sum(axis=1)) + np.abs(pull)
-    some = linked & (terms > 0)
-    left = (w * grad_w).sum(axis=1) - layer.eps / q * pull
-    yield "gauge", _largest(left[some] / terms[some])
+    radial, turned = (w * grad_w).sum(axis=1), layer.eps / q * pull
+    # a channel's own terms may cancel to far less than what they are rounded by: the layer's largest is the measure
+    scale = _largest((np.sqrt(square * (grad_w**2).sum(axis=1)) + np.abs(pull))[linked])
+    yield "gauge", _largest((radial - turned)[linked]) / scale if scale else 0.0
 
 
 def _trained(network, layers, batch, seed):

@@ -124,8 +124,8 @@ def test_the_meter_needs_none_of_the_extras():
             "sweeps need the extra: pip install '.[sweeps]' in a clone",
         ),
         (
-            "import torch; bnlib.measure(bnlib.models.unit(2, 1.0), [(torch.ones(3, 2).double(), 0)],"
-            " lambda y, _: y.mean()).plot()",
+            "import torch; x = torch.ones(3, 2).double(); "
+            + "bnlib.measure(bnlib.models.unit(2, 1.0), [(x, 0)], lambda y, _: y.mean()).plot()",
             "matplotlib is not installed; it comes with the extra 'plot': pip install '.[plot]'",
         ),
     ],
