@@ -216,6 +216,7 @@ def test_what_fails_is_said_in_words_with_status_1(run, arguments, message):
 
 def test_missing_data_are_named_with_the_way_to_get_them(run, monkeypatch, tmp_path):
     monkeypatch.setenv("BNLIB_DATA", str(tmp_path))
+    monkeypatch.delenv("BNLIB_MNIST", raising=False)
     status, printed, errors = run("nets:build", "--data", "mnist")
     assert (status, printed) == (1, "")
     assert errors.startswith("error: ")
