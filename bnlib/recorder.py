@@ -265,8 +265,7 @@ class Recorder(TorchFunctionMode):
         _check(layer, z, gamma)
         given["weight"] = gamma = self._stand_in(gamma, layer)
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-            dims = [dim for dim in range(z.ndim) if dim != 1]
-            batch_var = z.to(torch.promote_types(z.dtype, torch.float32)).var(dim=dims, correction=0)
+            batch_var = _batch_var(z.to(torch.promote_types(z.dtype, torch.float32)))
             source = self._source(z)
             weight_norm, unlinked = _weight_norm(source, z)
         self.calls.append(
@@ -342,6 +341,12 @@ class _Output(NamedTuple):
 
 
 _NOWHERE = _Output(lambda: None)
+
+
+def _batch_var(z: torch.Tensor) -> torch.Tensor:
+    """The biased variance of each channel: torch's own ``var`` over these dimensions takes ten times as long."""
+    dims = [dim for dim in range(z.ndim) if dim != 1]
+    return (z - z.mean(dim=dims, keepdim=True)).square_().mean(dim=dims)
 
 
 def _weight_norm(source: _Output, z: torch.Tensor) -> tuple[torch.Tensor | None, str]:

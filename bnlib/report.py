@@ -1,5 +1,6 @@
 """What the meter found: a table of channels, a table of layers, their errors, in words and as a picture."""
 
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ COLUMNS = (
     "l2_rate_error",
     "reason",
 )
+WIDTH = 76  # of what is printed: more does not fit a page
 # errors that a mean must be away from zero for its sign to be told
 SURE = 2.0
 
@@ -221,7 +223,6 @@ class Report:
         table = pd.DataFrame(
             {
                 "layer": frame.layer,
-                "linear map": frame.linear,
                 "channels": [
                     f"{measured:,}" if measured == channels else f"{measured:,} of {channels:,}"
                     for measured, channels in zip(frame.measured, frame.channels)
@@ -230,7 +231,9 @@ class Report:
                 "as weight_decay": _with_errors(frame.l2_rate, frame.l2_rate_error),
             }
         )
-        return "\n\n".join([self.coverage(), table.to_string(index=False), self.summary()])
+        lines = [*self.coverage().splitlines(), self.summary()]
+        *coverage, summary = (textwrap.fill(line, WIDTH, break_long_words=False) for line in lines)
+        return "\n\n".join(["\n".join(coverage), table.to_string(index=False), summary])
 
     __repr__ = __str__
 

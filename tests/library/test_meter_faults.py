@@ -330,13 +330,13 @@ def test_numbers_come_with_their_errors():
 def test_report_prints_as_a_table():
     said = str(measure(fused(), [images(seed=seed) for seed in range(3)], cross_entropy))
     lines = said.splitlines()
-    assert lines[0] == (
+    assert " ".join(lines[:2]) == (
         "10 of 10 channels of 2 layers have a rate, 10 of them in units of weight_decay, from 3 batches."
     )
     (header,) = (line for line in lines if line.split()[:1] == ["layer"])
-    assert header.split() == ["layer", "linear", "map", "channels", "rate", "as", "weight_decay"]
+    assert header.split() == ["layer", "channels", "rate", "as", "weight_decay"]
     rows = [line for line in lines if "±" in line and line.split()[0] in "13"]
     assert len(rows) == 2
     assert all(row.count("±") == 2 for row in rows)
-    assert max(map(len, lines[: lines.index(header) + 3])) < 120
+    assert max(map(len, lines)) <= 76
     assert "array" not in said
