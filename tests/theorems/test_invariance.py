@@ -130,7 +130,7 @@ def test_torch_l2_rate_of_the_first_layer_scales(seed, scale, loss):
     before = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn)
     case.layers[0].weight.data /= scale
     after = measure(case.layers, [(scale * case.inputs, case.labels)], case.loss_fn)
-    first = np.array(before.layer) == "0"
+    first = np.array(before.linear) == "0"
     same(after.l2_rate[first], scale**2 * before.l2_rate[first])
     same(after.l2_rate[~first], before.l2_rate[~first])
     same(after.rate, before.rate)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from instances import LOSSES, SEEDS, Rational, correlated, derivative, gammas, moments_of, net, root, same
 
 from bnlib.meter import measure
+from bnlib.report import COLUMNS
 from bnlib.theory import effective_weights, l2_equivalent_rate, rate
 
 
@@ -137,7 +138,7 @@ def test_torch_report_columns():
     case = net(0, eps=1e-2)
     frame = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn).to_frame()
     folded = [case.folded(position) for position in case.pairs]
-    assert list(frame.columns) == ["layer", "channel", "gamma", "weight_norm", "batch_var", "rate", "l2_rate"]
+    assert tuple(frame.columns) == COLUMNS
     same(frame["gamma"].to_numpy(), np.concatenate([each["gamma"] for each in folded]), rtol=1e-15)
     same(frame["batch_var"].to_numpy(), np.concatenate([each["variance"] for each in folded]), rtol=1e-12)
     same(
@@ -145,7 +146,7 @@ def test_torch_report_columns():
         np.concatenate([np.linalg.norm(each["w"], axis=1) for each in folded]),
         rtol=1e-14,
     )
-    assert list(frame["layer"]) == [str(p) for p, each in zip(case.pairs, folded) for _ in each["w"]]
+    assert list(frame["linear"]) == [str(p) for p, each in zip(case.pairs, folded) for _ in each["w"]]
     assert list(frame["channel"]) == [k for each in folded for k in range(len(each["w"]))]
 
 
@@ -157,9 +158,8 @@ def test_torch_report_by_layer(eps):
     folded = [case.folded(position) for position in case.pairs]
     same(report.effective_norm, np.concatenate([np.linalg.norm(each["v"], axis=1) for each in folded]), rtol=1e-12)
     layers = report.by_layer()
-    assert list(layers.columns) == ["layer", "channels", "rate", "l2_rate"]
-    assert list(layers["layer"]) == [str(position) for position in case.pairs]
-    assert list(layers["channels"]) == [len(each["v"]) for each in folded]
+    assert list(layers["linear"]) == [str(position) for position in case.pairs]
+    assert list(layers["channels"]) == list(layers["measured"]) == [len(each["v"]) for each in folded]
     same(layers["rate"].to_numpy(), [rate(each["v"], each["grad_v"], each["gamma"]).mean() for each in folded])
     same(
         layers["l2_rate"].to_numpy(), [-(each["v"] * each["grad_v"]).sum() / (each["v"] ** 2).sum() for each in folded]
