@@ -231,7 +231,7 @@ def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
     gamma, gamma_grad, q = (_array(tensor) for tensor in (call.gamma, grad, call.batch_var))
     weight_norm = np.full_like(gamma, np.nan) if unlinked else _array(call.weight_norm)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rate = _finite(0 - gamma_grad / gamma)  # 0 and not -0 where there is no gradient
+        rate = _finite(-gamma_grad / gamma)
         l2_rate = _finite(rate * (q + call.eps) / weight_norm**2)
         effective_norm = np.abs(gamma) * weight_norm / np.sqrt(q + call.eps)
         counted = np.isfinite(l2_rate)

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from bnlib.meter import NOT_ALWAYS_RUN, REPEATED, measure
-from bnlib.recorder import BYPASSED, NOT_LINEAR, SHARED_WEIGHT
+from bnlib.recorder import BYPASSED, NOT_LINEAR, SHARED_WEIGHT, recording
 
 BATCHES = [(x.double(), t) for x, t in (batch(), batch(seed=1))]
 
@@ -104,6 +104,31 @@ def test_computed_weights_of_many_layers_are_not_taken_for_one():
     layers = [part for _ in range(12) for part in (parametrizations.weight_norm(nn.Linear(5, 5)), nn.BatchNorm1d(5))]
     model = nn.Sequential(*layers, nn.Linear(5, 3)).double().requires_grad_(False)
     assert set(measured(model).reason) == {""}
+
+
+def test_weights_that_are_gone_are_not_taken_for_those_that_follow():
+    """Computed for one use and in no graph: their memory is soon that of another."""
+    weights, x = torch.randn(40, 300, 300), torch.randn(2, 300)
+    with recording(nn.Identity(), lambda gamma, _: gamma) as recorder:
+        for w in weights:
+            x = F.linear(x, w / 20)
+    assert list(recorder.weight_uses.values()) == [1] * 40
+
+
+HARMLESS = {
+    "detached": lambda net, z: net.m(z) + z.detach(),
+    "the same tensor": lambda net, z: net.m(z.contiguous()),
+    "looked at": lambda net, z: net.m(z) * z.shape[1] + (z.argmax(dim=1, keepdim=True) if z.dim() > 1 else 0),
+    "without gradients": lambda net, z: net.m(z) + torch.no_grad()(torch.tanh)(z),
+}
+
+
+@pytest.mark.parametrize("trains", [True, False], ids=["trains", "is frozen"])
+@pytest.mark.parametrize("how", HARMLESS)
+def test_use_without_a_gradient_is_no_path(how, trains):
+    model = Pair(lambda net, x: HARMLESS[how](net, net.a(x)))
+    model.a.requires_grad_(trains)
+    assert set(by_channel(measured(model), "m", "reason")) == {""}
 
 
 def penalized(model, each, weight=1e3):

@@ -268,6 +268,9 @@ def test_gradient_that_is_not_finite():
     assert np.isfinite(report.by_layer().rate[0])
     assert report.by_layer().measured[0] == 3
     assert_reasons_are_whole(report)
+    unlinked = Described(lambda net, x: Steep.apply(net.m(torch.tanh(net.a(x)))))
+    report = measure(unlinked, [batch(), batch(seed=1)], cross_entropy)
+    assert report.reason[:2] == (f"{NOT_FINITE}; {NOT_LINEAR}", NOT_LINEAR)
 
 
 @pytest.mark.parametrize("change", ["tiny w", "tiny gamma", "huge w"])
