@@ -1,7 +1,6 @@
 """Ways in which a network can hide what the identity needs: each gives the right number, or a reason, never a wrong one."""
 
 import copy
-import weakref
 
 import numpy as np
 import pytest
@@ -109,15 +108,11 @@ def test_computed_weights_of_many_layers_are_not_taken_for_one():
 
 def test_weights_are_not_told_apart_by_memory_that_is_given_out_again():
     """Computed for one use and in no graph, a weight would be gone, and the next might lie where it lay."""
-    weights, x, seen = torch.randn(40, 300, 300), torch.randn(2, 300), []
+    x = torch.randn(2, 3)
     with recording(nn.Identity(), lambda gamma, _: gamma) as recorder:
-        for w in weights:
-            computed = 2 * w
-            seen.append(weakref.ref(computed))
-            F.linear(x, computed)
-        del computed
-        assert all(weight() is not None for weight in seen)
-    assert list(recorder.weight_uses.values()) == [1] * 40
+        for w in torch.randn(3000, 3, 3):
+            x = F.linear(x, w / 2)
+    assert list(recorder.weight_uses.values()) == [1] * 3000
 
 
 HARMLESS = {
