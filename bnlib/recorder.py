@@ -39,8 +39,7 @@ ARGUMENTS = {
 # where a weight may meet data too, unseen by the functions above
 PRODUCTS = {
     *(torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, torch.tensordot, F.embedding, F.bilinear),
-    *(torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__),
-    *(torch.Tensor.mm, torch.Tensor.bmm, torch.Tensor.addmm),
+    *(torch.Tensor.matmul, torch.Tensor.__rmatmul__, torch.Tensor.mm, torch.Tensor.bmm, torch.Tensor.addmm),
 }
 DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]  # where a tensor is written to and no version says so
 
@@ -79,8 +78,7 @@ def layer_channels(model: nn.Module) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If `model` is none, or what such a module does cannot be seen: scripted, spread over devices or processes, or
-        not built yet.
+        If `model` is none, or hides what it does: scripted, spread over devices or processes, or not built yet.
 
     Examples
     --------
@@ -304,8 +302,7 @@ class Recorder(TorchFunctionMode):
         return name if self._unowned[name] == 1 else f"{name}_{self._unowned[name]}"
 
     def _owner(self, tensors: list[torch.Tensor | None], *kinds: type[nn.Module]) -> tuple[nn.Module | None, str]:
-        """The module of one of `kinds` that is running or owns one of `tensors`, and its name; else the first tensor's
-        own name, or the module that is running."""
+        """The module of one of `kinds` that runs or owns one of `tensors`, and its name; else the first tensor's."""
         owned = [self._owners[id(tensor)] for tensor in tensors if id(tensor) in self._owners]
         running = next((module for module in reversed(self._running) if module in self._names), None)
         for module in (running, *(owner for owner, _ in owned)):
