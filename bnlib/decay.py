@@ -116,8 +116,9 @@ _UNKNOWN = (
 class ParameterGroups(list[dict[str, Any]]):
     """Groups for torch.optim, each a dict of ``params``, ``weight_decay`` and ``name``; printed, what decay does in each.
 
-    Attributes
+    Parameters
     ----------
+    groups : iterable of dict
     parameters : dict of str to list of str
         Names of the parameters in each group.
     frozen : list of str

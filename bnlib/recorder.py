@@ -67,7 +67,7 @@ class Call:
     eps: float = 0.0
     weight_norm: Any = None  # of the weight as it was used: standardized, parametrized, cast
     unlinked: str = ""  # why there is no weight_norm
-    weight_key: Hashable = None  # of w in `Recorder.weight_uses`
+    weight_key: Hashable = None  # of w in the recorder's weight_uses
     input_node: Any = None  # of the graph, which made the input
     input_key: int = 0  # in `Recorder.input_uses`, where it is in no graph
 
@@ -144,13 +144,9 @@ def recording(model: nn.Module, stand_in: Callable[[torch.Tensor, str], torch.Te
 class Recorder(TorchFunctionMode):
     """The mode that `recording` opens.
 
-    Attributes
-    ----------
-    calls : list of Call
-    weight_uses, input_uses : Counter
-        How often data met a weight, and how often an input was used that is in no graph since all behind it is frozen.
-    entered : dict of str
-        Modules that ran and normalize batches, by ``batch_norm`` or not, with their number of channels.
+    Its attribute ``calls`` is the list of what it saw; ``weight_uses`` says how often data met a weight, ``input_uses``
+    how often an input was used that is in no graph, since all behind it is frozen; ``entered`` holds the modules that ran
+    and normalize batches, by ``batch_norm`` or not, with their number of channels.
     """
 
     def __init__(self, model: nn.Module, stand_in: Callable[[torch.Tensor, str], torch.Tensor]) -> None:
