@@ -1,6 +1,7 @@
 """`python -m bnlib`: what it prints is what `bnlib.measure` finds; what fails says so in a line and by its status."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -95,7 +96,9 @@ def run(tmp_path, monkeypatch, capsys):
 def python(*arguments, **keywords):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | keywords
-    return subprocess.Popen([sys.executable, *arguments], env=environment, **keywords)
+    # whoever runs the tests in the background of a shell hands on that interrupts are ignored
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen([sys.executable, *arguments], env=environment, preexec_fn=heard, **keywords)  # noqa: PLW1509, a signal alone is set
 
 
 def test_it_prints_what_measure_reports_of_the_same_network_and_batches(run):
