@@ -230,14 +230,12 @@ def _shape(model: "nn.Module", x: "torch.Tensor", options: argparse.Namespace, c
     """The shape that the network takes; it is run once in each until one fits, and left as it was."""
     import torch
 
-    from bnlib.meter import _left_as_found
+    from bnlib.meter import as_it_trains
 
     refused = []
     for shape in SHAPES if options.shape == "auto" else (options.shape,):
         try:
-            with _left_as_found(model), torch.no_grad():
-                if not any(module.training for module in model.modules()):
-                    model.train()
+            with as_it_trains(model), torch.no_grad():
                 output = model(_shaped(x, shape, model))
         except Exception as error:  # a network may say in any way that an input does not fit
             if options.traceback and options.shape != "auto":

@@ -170,7 +170,8 @@ def download(name: str = "mnist", root: str | Path | None = None) -> Path:
     """
     choice("name", name, NAMES[1:])
     folder = Path(root or os.environ.get("BNLIB_DATA") or cache_folder())
-    _torchvision_class(name)(folder, train=True, download=True)
+    datasets = import_torchvision().datasets
+    {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name](folder, train=True, download=True)
     return folder
 
 
@@ -289,11 +290,6 @@ def _stratified(labels: np.ndarray, held_out_share: float) -> tuple[np.ndarray, 
         held_out.append(rows[:cut])
         kept.append(rows[cut:])
     return rng.permutation(np.concatenate(kept)), rng.permutation(np.concatenate(held_out))
-
-
-def _torchvision_class(name: str) -> Any:
-    datasets = import_torchvision().datasets
-    return {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
 
 
 def import_torchvision() -> Any:

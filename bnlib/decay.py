@@ -16,8 +16,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from bnlib.folding import check_module, check_report, is_torchs_own, linked_layers
+from bnlib.folding import check_report, is_torchs_own, linked_layers
 from bnlib.meter import FROZEN
+from bnlib.recorder import check_module
 from bnlib.report import Report
 from bnlib.validation import choice, nonnegative
 

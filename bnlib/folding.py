@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from bnlib.meter import GAMMA_0, NOT_FINITE, ONE_BATCH, WEIGHT_0
-from bnlib.recorder import layer_channels
+from bnlib.recorder import layer_channels, rows_of_units
 from bnlib.report import Report
 
 # reasons that leave open nothing about the linear map before a layer
@@ -66,24 +66,6 @@ def linked_layers(report: Report) -> dict[str, str]:
     return linked
 
 
-def check_module(model: nn.Module) -> None:
-    """Refuse what is no module.
-
-    Raises
-    ------
-    ValueError
-
-    Examples
-    --------
-    >>> check_module("resnet18")
-    Traceback (most recent call last):
-    ValueError: model is a str; it must be a torch.nn.Module
-    """
-    right = isinstance(model, nn.Module)
-    if not right:
-        raise ValueError(f"model is a {type(model).__name__}; it must be a torch.nn.Module")
-
-
 def check_report(model: nn.Module, report: Report) -> None:
     """Refuse a report that cannot be of `model`: its layers have other names or numbers of channels.
 
@@ -131,10 +113,8 @@ def unit_weights(module: nn.Module) -> torch.Tensor:
     >>> unit_weights(nn.ConvTranspose2d(4, 6, 3, groups=2)).shape
     torch.Size([6, 18])
     """
-    weight = module.get_parameter("weight")
-    if isinstance(module, _ConvTransposeNd):  # (inputs, units of a group, kernel …)
-        weight = weight.unflatten(0, (module.groups, -1)).movedim(2, 1).flatten(0, 1)
-    return weight.flatten(1)
+    groups = module.groups if isinstance(module, _ConvTransposeNd) else None
+    return rows_of_units(module.get_parameter("weight"), groups)
 
 
 def fold_layer(model: nn.Module, layer: str, linear: str) -> str:

@@ -117,9 +117,7 @@ def measure(
     linears: dict[str, str] = {}
     unlinked: dict[str, str] = {}
     number = 0
-    with _left_as_found(model):
-        if not any(module.training for module in model.modules()):
-            model.train()
+    with as_it_trains(model):
         for batch in _shown(islice(batches, batches_at_most), batches, batches_at_most, progress):
             number += 1
             for name, reading in _read(model, batch, loss_of, number).items():
@@ -160,7 +158,7 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """What one batch says of one layer: values, the rows of `_ROWS`, or a reason why there are none."""
+    """What one batch says of one layer: values, the rows of `ROWS`, or a reason why there are none."""
 
     channels: int
     reason: str = ""
@@ -171,7 +169,7 @@ class _Reading:
 
 
 # of the values of a layer; the last column is the layer's own
-_ROWS = ("gamma", "weight_norm", "batch_var", "rate", "l2_rate", "effective_norm")
+ROWS = ("gamma", "weight_norm", "batch_var", "rate", "l2_rate", "effective_norm")
 
 
 def _read(model: nn.Module, batch: Any, loss_of: Loss, number: int) -> dict[str, _Reading]:
@@ -207,7 +205,9 @@ def _read(model: nn.Module, batch: Any, loss_of: Loss, number: int) -> dict[str,
         elif call.frozen or grad is None:
             reading = _Reading(call.channels, FROZEN if call.frozen else UNREACHED)
         else:
-            reading = _Reading(call.channels, "", _values(call, grad, bool(unlinked)), call.rows, call.linear, unlinked)
+            reading = _Reading(
+                call.channels, "", values_of(call, grad, bool(unlinked)), call.rows, call.linear, unlinked
+            )
         readings[call.layer] = reading
         seen.add(call.layer)
     return readings
@@ -226,10 +226,10 @@ def _grads(loss: torch.Tensor, gammas: list[torch.Tensor]) -> list[torch.Tensor 
         ) from error
 
 
-def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
-    """The rows of `_ROWS`, channels and the layer: in NumPy, since they are few and float64 is not on every device."""
-    gamma, gamma_grad, q = (_array(tensor) for tensor in (call.gamma, grad, call.batch_var))
-    weight_norm = np.full_like(gamma, np.nan) if unlinked else _array(call.weight_norm)
+def values_of(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
+    """The rows of `ROWS`, channels and the layer: in NumPy, since they are few and float64 is not on every device."""
+    gamma, gamma_grad, q = (as_array(tensor) for tensor in (call.gamma, grad, call.batch_var))
+    weight_norm = np.full_like(gamma, np.nan) if unlinked else as_array(call.weight_norm)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rate = _finite(-gamma_grad / gamma)
         l2_rate = _finite(rate * (q + call.eps) / weight_norm**2)
@@ -241,7 +241,7 @@ def _values(call: Call, grad: torch.Tensor, unlinked: bool) -> np.ndarray:
     return _finite(np.column_stack([[gamma, weight_norm, q, rate, l2_rate, effective_norm], layer]))
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def as_array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
@@ -251,7 +251,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 def _sure(mean: WeightedMean, relative_error: float) -> bool:
     value, error = mean.mean[:, -1], mean.error[:, -1]
-    row = _ROWS.index("l2_rate" if np.isfinite(value[_ROWS.index("l2_rate")]) else "rate")
+    row = ROWS.index("l2_rate" if np.isfinite(value[ROWS.index("l2_rate")]) else "rate")
     return not np.isfinite(value[row]) or error[row] <= relative_error * abs(value[row])
 
 
@@ -260,7 +260,7 @@ def _layer(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A layer's part of the columns of a report, and its row by layer."""
     if mean is None or reason:
-        values = errors = np.full((len(_ROWS), channels + 1), np.nan)
+        values = errors = np.full((len(ROWS), channels + 1), np.nan)
         reasons = [reason] * channels
     else:
         values, errors = _finite(mean.mean), _finite(mean.error)
@@ -275,13 +275,13 @@ def _layer(
         missing = np.isnan([weight_norm, batch_var, l2_rate, *errors[3:5, :-1]]).any(axis=0)
         why[NOT_FINITE] |= missing & ~np.any(list(why.values()), axis=0)
         reasons = ["; ".join(word for word, applies in why.items() if applies[channel]) for channel in range(channels)]
-    columns = dict(zip(_ROWS, values[:, :-1])) | {
+    columns = dict(zip(ROWS, values[:, :-1])) | {
         "layer": (name,) * channels,
         "linear": (linear,) * channels,
         "channel": np.arange(channels),
         "reason": tuple(reasons),
-        "rate_error": errors[_ROWS.index("rate"), :-1],
-        "l2_rate_error": errors[_ROWS.index("l2_rate"), :-1],
+        "rate_error": errors[ROWS.index("rate"), :-1],
+        "l2_rate_error": errors[ROWS.index("l2_rate"), :-1],
     }
     row = {
         "layer": name,
@@ -290,7 +290,7 @@ def _layer(
         "measured": int(np.isfinite(columns["rate"]).sum()),
     }
     for key in ("rate", "l2_rate"):
-        row[key], row[f"{key}_error"] = values[_ROWS.index(key), -1], errors[_ROWS.index(key), -1]
+        row[key], row[f"{key}_error"] = values[ROWS.index(key), -1], errors[ROWS.index(key), -1]
     words = Counter(word for reason in reasons if reason for word in reason.split("; "))
     return columns, row | {"reason": "; ".join(word for word, _ in words.most_common())}
 
@@ -342,8 +342,20 @@ def _shown(chosen: Iterator[Any], batches: Iterable[Any], at_most: int | None, p
 
 
 @contextmanager
-def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Restore modes, parameters and buffers (some write them as they run), gradients and the random states."""
+def as_it_trains(model: nn.Module) -> Iterator[None]:
+    """Run a model as it trains, and leave it as it was found.
+
+    In evaluation mode as a whole it is put into training mode. Modes, parameters and buffers (some write them as they
+    run), gradients and the random states are restored at the end.
+
+    Examples
+    --------
+    >>> model = nn.BatchNorm1d(2).eval()
+    >>> with as_it_trains(model):
+    ...     _ = model(torch.ones(3, 2))
+    >>> model.training, model.running_mean
+    (False, tensor([0., 0.]))
+    """
     modes = [(module, module.training) for module in model.modules()]
     homes: list[dict[str, Any]] = [home for module in model.modules() for home in (module._parameters, module._buffers)]
     held = [dict(home) for home in homes]
@@ -354,6 +366,8 @@ def _left_as_found(model: nn.Module) -> Iterator[None]:
     try:
         for parameter, *_ in grads:
             parameter.grad = None  # so that a backward pass within the forward pass has none to add to
+        if not any(training for _, training in modes):
+            model.train()
         with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:

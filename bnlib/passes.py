@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from bnlib.meter import _ROWS, _array, _values
+from bnlib.meter import ROWS, as_array, values_of
 from bnlib.recorder import ARGUMENTS, Call, Recorder, consumers, layer_channels, recording
 
 # so many without a step of an optimizer are no accumulation: the step is not seen
@@ -269,7 +269,7 @@ def _refuse_scaled(
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     last = {id(event.parameter): event for event in added if id(event.parameter) in held}
     pairs = [(event.after, _some(event.parameter.grad)) for event in last.values()]
-    known = [(_array(left), _array(used)) for left, used in pairs if left is not None and used is not None]
+    known = [(as_array(left), as_array(used)) for left, used in pairs if left is not None and used is not None]
     if not known:
         raise RuntimeError(UNKNOWN + "what its backward passes left was gone")
     left, used = (np.concatenate(part) for part in zip(*known))
@@ -301,7 +301,7 @@ def _by_layer(layers: list[str], reached: list[_Reached]) -> Iterator[tuple[str,
     grads: dict[_Pass, dict[int, list[_Reached]]] = {}
     for event in reached:
         grads.setdefault(event.run, {}).setdefault(event.index, []).append(event)
-    rows = [_ROWS.index("rate"), _ROWS.index("l2_rate")]
+    rows = [ROWS.index("rate"), ROWS.index("l2_rate")]
     totals: dict[str, Any] = dict.fromkeys(layers, np.zeros(2) if grads else np.full(2, np.nan))
     gammas: dict[str, torch.Tensor] = {}
     for run, found in grads.items():
@@ -315,7 +315,7 @@ def _by_layer(layers: list[str], reached: list[_Reached]) -> Iterator[tuple[str,
                 raise RuntimeError(UNKNOWN + f"gamma of {call.layer!r} changed between its passes")
             # linear in the gradient: passes whose gradients add up have rates that do
             for event in found[index]:
-                total = total + _values(call, event.grad, run.unlinked[index])[rows, -1] / event.scale
+                total = total + values_of(call, event.grad, run.unlinked[index])[rows, -1] / event.scale
             totals[call.layer] = total
         for name in totals.keys() - uses.keys():
             totals[name] = totals[name] + np.nan

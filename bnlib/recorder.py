@@ -72,6 +72,24 @@ class Call:
     input_key: int = 0  # in `Recorder.input_uses`, where it is in no graph
 
 
+def check_module(model: nn.Module) -> None:
+    """Refuse what is no module.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_module("resnet18")
+    Traceback (most recent call last):
+    ValueError: model is a str; it must be a torch.nn.Module
+    """
+    right = isinstance(model, nn.Module)
+    if not right:
+        raise ValueError(f"model is a {type(model).__name__}; it must be a torch.nn.Module")
+
+
 def layer_channels(model: nn.Module) -> dict[str, int]:
     """Name and number of channels of each module of `model` that normalizes batches, in the model's order.
 
@@ -85,9 +103,7 @@ def layer_channels(model: nn.Module) -> dict[str, int]:
     >>> layer_channels(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
     {'1': 2}
     """
-    built = isinstance(model, nn.Module)
-    if not built:
-        raise ValueError(f"model is a {type(model).__name__}; it must be a torch.nn.Module")
+    check_module(model)
     distributed = torch.distributed
     processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     found = {}
@@ -342,6 +358,30 @@ def _batch_var(z: torch.Tensor) -> torch.Tensor:
     return (z - z.mean(dim=dims, keepdim=True)).square_().mean(dim=dims)
 
 
+def rows_of_units(weight: torch.Tensor, transposed_groups: int | None = None) -> torch.Tensor:
+    """The weight of a linear map or convolution with one row a unit.
+
+    Parameters
+    ----------
+    weight : torch.Tensor, shape (units, ...)
+        Of a transposed convolution (inputs, units of a group, ...).
+    transposed_groups : int, optional
+        Groups of a transposed convolution; None for anything else.
+
+    Returns
+    -------
+    torch.Tensor, shape (units, fan_in)
+
+    Examples
+    --------
+    >>> rows_of_units(torch.zeros(4, 3, 2, 2), transposed_groups=2).shape
+    torch.Size([6, 8])
+    """
+    if transposed_groups is not None:
+        weight = weight.unflatten(0, (transposed_groups, -1)).movedim(2, 1).flatten(0, 1)
+    return weight.flatten(1)
+
+
 def _weight_norm(source: _Output, z: torch.Tensor) -> tuple[torch.Tensor | None, str]:
     """The norm of w of each channel of `z`, or why there is none."""
     if source is _NOWHERE:
@@ -349,9 +389,8 @@ def _weight_norm(source: _Output, z: torch.Tensor) -> tuple[torch.Tensor | None,
     w = source.weight.detach()
     if z.ndim != w.ndim:  # no batch dimension, or one more: the second is not the one of the units
         return None, OTHER_UNITS
-    if source.transposed:  # (inputs, units of a group, kernel …)
-        w = w.unflatten(0, (z.shape[1] // w.shape[1], -1)).movedim(2, 1).flatten(0, 1)
-    return torch.linalg.vector_norm(w.flatten(1).to(torch.promote_types(w.dtype, torch.float32)), dim=1), ""
+    w = rows_of_units(w, z.shape[1] // w.shape[1] if source.transposed else None)
+    return torch.linalg.vector_norm(w.to(torch.promote_types(w.dtype, torch.float32)), dim=1), ""
 
 
 def _version(tensor: torch.Tensor) -> int:

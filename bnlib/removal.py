@@ -7,7 +7,7 @@ So a network whose batch normalization is folded into its weights stays where it
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlib.folding import check_module, check_report, fold_layer, is_torchs_own, linked_layers, unit_weights
+from bnlib.folding import check_report, fold_layer, is_torchs_own, linked_layers, unit_weights
 from bnlib.recorder import layer_channels
-from bnlib.report import Report
+from bnlib.report import Report, listed
 from bnlib.validation import covariance
 
 # how far |v| of the twin may be from the one that was measured without a word: running statistics lag
@@ -227,7 +227,6 @@ def remove_batch_norm(
     >>> torch.cov(patches.movedim(1, 0).flatten(1), correction=0).shape
     torch.Size([27, 27])
     """
-    check_module(model)
     check_report(model, report)
     _check_scales(model, report)
     twin = _copied(model).eval()
@@ -346,39 +345,33 @@ def _conditions(model: nn.Module, rows: pd.DataFrame, terms: list[LayerPenalty],
     negative, unsure = rows[rows.rate < 0], rows[rows.rate_error > rows.rate.abs()]
     measured = int(rows.rate.notna().sum())
     if kept:
-        yield f"batch normalization is still in the twin: {_listed(f'{name} ({why})' for name, why in kept.items())}"
+        yield f"batch normalization is still in the twin: {listed(f'{name} ({why})' for name, why in kept.items())}"
     if len(negative):
         yield (
-            f"{len(negative)} of {measured} rates are negative ({_listed(negative.layer)}): there the penalty stretches, "
+            f"{len(negative)} of {measured} rates are negative ({listed(negative.layer)}): there the penalty stretches, "
             "and loss and penalty together may have no minimum"
         )
     if len(unsure):
         yield (
-            f"{len(unsure)} of {measured} rates are smaller than their standard error ({_listed(unsure.layer)}): "
+            f"{len(unsure)} of {measured} rates are smaller than their standard error ({listed(unsure.layer)}): "
             "measure on more batches"
         )
     if len(terms) > 1:
         yield f"{len(terms)} layers pay: a point of rest is kept, not a minimum, and Sigma of each moves with those below"
     elif beside:
         yield (
-            f"the loss need not be convex in v, since the model is more than the layer ({_listed(beside)}): a point of "
+            f"the loss need not be convex in v, since the model is more than the layer ({listed(beside)}): a point of "
             "rest is kept, not a minimum"
         )
     if untied:
-        yield f"beta is not learned ({_listed(untied)}): the twin's bias stays, where the theorem ties it to v"
+        yield f"beta is not learned ({listed(untied)}): the twin's bias stays, where the theorem ties it to v"
     if bare:
         yield (
-            f"no covariance is given ({_listed(bare)}): the L2-equivalent balances the loss along v only, so even a point "
+            f"no covariance is given ({listed(bare)}): the L2-equivalent balances the loss along v only, so even a point "
             "of rest moves"
         )
     if len(apart):
         yield (
             f"|v| is more than {STATISTICS_APART:.0%} off what was measured in {len(apart)} channels "
-            f"({_listed(apart.layer)}): the running statistics are not those of the batches"
+            f"({listed(apart.layer)}): the running statistics are not those of the batches"
         )
-
-
-def _listed(names: Iterable[str], at_most: int = 4) -> str:
-    different = list(dict.fromkeys(names))
-    more = f" and {len(different) - at_most} more" if len(different) > at_most else ""
-    return ", ".join(different[:at_most]) + more

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -175,15 +176,14 @@ class Report:
         for layer, reason in zip(self.layer, self.reason):
             for one in filter(None, reason.split("; ")):
                 missing[one] += 1
-                if layer not in where.setdefault(one, []):
-                    where[one].append(layer)
+                where.setdefault(one, []).append(layer)
         for one, count in missing.most_common():
-            lines.append(f"NaN, {one}: {_count(count, 'channel', 'channels')} ({_listed(where[one])}).")
+            lines.append(f"NaN, {one}: {_count(count, 'channel', 'channels')} ({listed(where[one])}).")
         silent = np.flatnonzero(self.rate == 0)
         if len(silent):
             lines.append(
                 f"At exactly 0, since constant or without a gradient: {_count(len(silent), 'channel', 'channels')} "
-                f"({_listed(list(dict.fromkeys(self.layer[position] for position in silent)))})."
+                f"({listed(self.layer[position] for position in silent)})."
             )
         return "\n".join(lines)
 
@@ -213,7 +213,7 @@ class Report:
             said += f" The strongest is {row.layer}: {row.l2_rate:+.2g} ± {row.l2_rate_error:.1g}."
         if len(self.unsure):
             said += (
-                f" Not as sure as asked (relative error {self.relative_error:g}): {_listed(list(self.unsure.layer))}; "
+                f" Not as sure as asked (relative error {self.relative_error:g}): {listed(self.unsure.layer)}; "
                 "give more batches."
             )
         return said
@@ -306,6 +306,14 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _listed(names: list[str], at_most: int = 4) -> str:
-    shown = ", ".join(names[:at_most])
-    return f"{shown} and {len(names) - at_most} more" if len(names) > at_most else shown
+def listed(names: Iterable[str], at_most: int = 4) -> str:
+    """Names for a sentence, each once.
+
+    Examples
+    --------
+    >>> listed("abbcde")
+    'a, b, c, d and 1 more'
+    """
+    different = list(dict.fromkeys(names))
+    more = f" and {len(different) - at_most} more" if len(different) > at_most else ""
+    return ", ".join(different[:at_most]) + more
