@@ -32,6 +32,7 @@ The modules behind it, each importing only those before it:
 ``theory``         the closed forms themselves (NumPy, float64)
 ``data``           MNIST and its kin, fixed splits, additive noise
 ``models``         networks with a named normalization, from torch's layers
+``layers``         which layers of a model normalize batches
 ``recorder``       what enters batch normalization, and the linear map before it
 ``report``         what the meter found: tables, errors, words, a picture
 ``meter``          the rate that batch normalization sets, in your network
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         decay,
         experiments,
         folding,
+        layers,
         logger,
         meter,
         models,
@@ -109,6 +111,7 @@ __all__ = [
     "experiments",
     "folding",
     "l2_equivalent_rate",
+    "layers",
     "least_squares",
     "logger",
     "measure",

@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from bnlib import data, meter, recorder, training
+    from bnlib import data, layers, meter, training
 
     if options.csv is not None and not options.csv.absolute().parent.is_dir():
         raise Failed(f"--csv {options.csv}: there is no folder {options.csv.absolute().parent}")
@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
     model = _network(options.network)
     if options.weights is not None:
         _load_weights(model, options.weights)
-    recorder.layer_channels(model)  # whatever cannot be measured says so before anything runs
+    layers.layer_channels(model)  # whatever cannot be measured says so before anything runs
     loss = _loss(options.loss)
     inputs, labels = training.standardize(loaded)["train"], loaded.train.labels
 

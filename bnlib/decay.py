@@ -17,8 +17,8 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from bnlib.folding import check_report, is_torchs_own, linked_layers
+from bnlib.layers import check_module
 from bnlib.meter import FROZEN
-from bnlib.recorder import check_module
 from bnlib.report import Report
 from bnlib.validation import choice, nonnegative
 

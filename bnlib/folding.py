@@ -10,8 +10,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from bnlib.layers import layer_channels
 from bnlib.meter import GAMMA_0, NOT_FINITE, ONE_BATCH, WEIGHT_0
-from bnlib.recorder import layer_channels, rows_of_units
+from bnlib.recorder import rows_of_units
 from bnlib.report import Report
 
 # reasons that leave open nothing about the linear map before a layer

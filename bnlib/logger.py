@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from bnlib.layers import layer_channels
 from bnlib.passes import UNKNOWN, Passes
-from bnlib.recorder import layer_channels
 from bnlib.validation import positive
 
 COLUMNS = ("step", "layer", "rate", "l2_rate")

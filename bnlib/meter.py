@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointError
 
-from bnlib.recorder import Call, consumers, layer_channels, recording
+from bnlib.layers import layer_channels
+from bnlib.recorder import Call, consumers, recording
 from bnlib.report import Report, WeightedMean
 from bnlib.validation import extra, positive
 

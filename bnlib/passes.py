@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from bnlib.layers import layer_channels
 from bnlib.meter import ROWS, as_array, values_of
-from bnlib.recorder import ARGUMENTS, Call, Recorder, consumers, layer_channels, recording
+from bnlib.recorder import ARGUMENTS, Call, Recorder, consumers, recording
 
 # so many without a step of an optimizer are no accumulation: the step is not seen
 PASSES_AT_MOST = 1000

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlib.folding import check_report, fold_layer, is_torchs_own, linked_layers, unit_weights
-from bnlib.recorder import layer_channels
+from bnlib.layers import layer_channels
 from bnlib.report import Report, listed
 from bnlib.validation import covariance
 
