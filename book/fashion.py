@@ -25,11 +25,11 @@
 
 # %% tags=["parameters"]
 dataset = "fashion-mnist"  # see bnlib.data.load
-train_size = 3000  # training images, as many as in the small digits; None: all
+train_size = None  # training images; None: all
 seeds = [0, 1, 2]  # repetitions behind every interval
 noise_stds = [0.0, 0.5, 1.0, 2.0, 3.0]  # in pixels' standard deviations
 hidden = [100]  # units of the hidden layers
-epochs = 8  # of every training
+epochs = 2  # of every training
 
 # %% tags=["hide-input"]
 from bnlib import data
@@ -101,7 +101,7 @@ else:
 # should the best `weight_decay` move?
 #
 # :::{dropdown} Solution
-# None stays: the start is the same, and the 1,000 images are among the 3,000, but the batches are
+# None stays: the start is the same, and the 1,000 images are among all, but the batches are
 # others and there are fewer of them. As a rule fewer images call for more regularization. But the
 # number of epochs is fixed, so that fewer images also mean fewer steps, in which a decay has less
 # time to act. {doc}`data` keeps the number of steps fixed, to separate the two.

@@ -265,7 +265,7 @@ ratio = found.on_log_axis(found.rates[comparison.BN]) / best
 page.sentence(
     f"BN's rate is {10 ** np.log10(ratio[bottom]).mean():.2f} of the best weight_decay at noise"
     f" {bottom:g} and {10 ** np.log10(ratio[top]).mean():.2f} of it at noise {top:g}. Test accuracy"
-    f" in percent at these two: "
+    " in percent at these two: "
     + "; ".join(f"{way} {low} and {high}" for way, (low, high) in accuracy.items())
     + "."
 )

@@ -78,16 +78,16 @@ def _headlines(claims, titles):
             together = check["verdict"]
             if check["p_value"] is not None and not next(stands) and together == "borne out":
                 together = "undecided"
-            same, of = check["stands_in"] or (1, 1)
+            readings = "{} of {}".format(*check["stands_in"]) if check["stands_in"] else "—"
             lines.append(
                 f"| [{claim['title']}](#claim-{claim['name']}) | {_data(check)} | {_measured(check)} "
-                f"| {same} of {of} | {check['verdict']} | {together} |"
+                f"| {readings} | {check['verdict']} | {together} |"
             )
     profiles = ", ".join(sorted({f"`{check['profile']}`" for _, check in rows}))
     lines.append(
         f"\nThe profile that speaks here is {profiles}. *Alone* is the verdict of the 95 % interval; *beside the others* is "
-        "Holm's: if all headlines of a data set were false, the chance that one of them is called borne out is 2.5 %, as it "
-        "is for one statement alone. A *reading* is one way to read the same runs: the search judged by validation loss or "
+        "Holm's: if all headlines of a data set were false, the chance that one of them is called borne out is at most "
+        "2.5 %, as it is for one statement alone. A *reading* is one way to read the same runs: the search judged by validation loss or "
         "accuracy, its best decay smooth or from the grid, gamma learned or fixed, mean or median; counted are those in "
         "which the verdict is the same.\n\n## All claims\n"
     )
