@@ -103,7 +103,7 @@ searched[["weight_decay", "validation_loss", "test_accuracy"]].head(4)
 # Rate against rate. On the straight line BN would set exactly what a search finds; parallel to it,
 # BN would follow, but always too high or too low; level, it would not follow at all. The best
 # decay here is not a cell of the grid: it is the minimum of a cubic through the validation losses
-# around it, which finds it to a small part of the grid's step.
+# around it, and has a standard error, which the table above shows.
 
 # %% tags=["hide-input"]
 shown.slope_picture(found, "rate-against-rate")

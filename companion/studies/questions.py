@@ -128,7 +128,7 @@ def headline(found, claim, way=BN, middle="mean"):
     dict
     """
     low, high = found.levels[0], found.levels[-1]
-    rate, best = found.on_log_axis(found.rates.get(way, found.rates[BN])), found.on_log_axis(found.best_decay)
+    rate, best = found.on_log_axis(found.rates[way]), found.on_log_axis(found.best_decay)
     over_levels = {"mean": pd.DataFrame.mean, "median": pd.DataFrame.median}[middle]
     measured, relation, predicted, scale = {
         "rises-with-noise": lambda: (np.log10(rate[high] / rate[low]), "above", 0.0, "plain"),
