@@ -67,7 +67,7 @@ def _headlines(claims, titles):
         by_data.setdefault(check["dataset"], []).append((claim, check))
     lines = [
         "## The headlines\n",
-        "| headline | data | measured | in how many readings of the runs | alone | beside the others (Holm) |",
+        "| headline | alone | beside the others | measured | in how many readings | data |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for found in by_data.values():
@@ -80,8 +80,8 @@ def _headlines(claims, titles):
                 together = "undecided"
             readings = "{} of {}".format(*check["stands_in"]) if check["stands_in"] else "—"
             lines.append(
-                f"| [{claim['title']}](#claim-{claim['name']}) | {_data(check)} | {_measured(check)} "
-                f"| {readings} | {check['verdict']} | {together} |"
+                f"| [{claim['title']}](#claim-{claim['name']}) | {check['verdict']} | {together} | {_measured(check)} "
+                f"| {readings} | {_data(check)} |"
             )
     profiles = ", ".join(sorted({f"`{check['profile']}`" for _, check in rows}))
     lines.append(
