@@ -46,11 +46,11 @@ from bnlib.search import best_decays, smooth_best_decays
 from companion.figures import Picture
 from companion.page import check, finding, offer, sentence
 from companion.records import Source
+from companion.studies import amounts
 from companion.studies.comparison import name_of
-from companion.studies.questions import rank_correlation
 from companion.studies.read_out import read_out
 
-cell = ["train_size", "label_noise"]
+cell = list(amounts.CONDITIONS)
 conditions = [
     Conditions(dataset, train_size=size, label_noise=share)
     for size in train_sizes
@@ -241,9 +241,8 @@ index = [*cell, "seed"]
 with_bn = runs[runs.normalization == "batch"].set_index(index)
 best = best_decays(runs, cell).set_index(index)
 nothing = runs[(runs.normalization == "none") & (runs.weight_decay == 0)].set_index(index)
-both = with_bn[["l2_rate", "rate", "train_loss"]].rename(columns={"l2_rate": "bn"})
-fitted = smooth_best_decays(runs, cell).set_index(index)
-both = both.assign(best=fitted.weight_decay).reset_index()
+both = amounts.rates(runs)
+fitted = smooth_best_decays(runs, cell)
 offer(runs, "data_sweep.csv", "a trained network a row")
 taken = ", ".join(f"{schedule(size).steps(size)} for {size:,} images" for size in train_sizes)
 sentence(
@@ -255,31 +254,42 @@ sentence(
 where = Source(dataset, None, seeds, drawn | {"network": "784-100-10", "steps": steps})
 
 # %% tags=["hide-input"]
-picture = Picture(2, len(label_noises), height=4.6, sharex=True, sharey="row")
-lowest = decays[0] / 3  # where "no decay" is drawn
-ways = (
-    ("BN", with_bn, "batch", "o"),
-    ("best decay", best, "l2", "s"),
-    ("none", nothing, "none", "^"),
-)
-for column, share in enumerate(label_noises):
-    top, bottom = picture[column], picture[len(label_noises) + column]
-    for name, frame, color, marker in ways:
+picture = Picture(1, len(label_noises), height=2.8, sharey=True)
+for panel, share in zip(picture, label_noises):
+    for name, frame, color, marker in (
+        ("BN", with_bn, "batch", "o"),
+        ("best decay", best, "l2", "s"),
+        ("none", nothing, "none", "^"),
+    ):
         accuracy = table_of(frame.reset_index(), "test_accuracy", share)
-        top.band(train_sizes, accuracy, name, color, marker)
-    over_sizes(top, title=f"{share:.0%} wrong")
+        panel.band(train_sizes, accuracy, name, color, marker)
+    over_sizes(panel, xlabel="images", title=f"{share:.0%} of labels wrong")
+picture[0].set(ylabel="test accuracy", legend={"fontsize": 9})
+picture.show(
+    says="A column a share of wrong labels: test accuracy of untuned BN, of the best decay of a"
+    " search and of neither.",
+    source=where,
+    name="accuracy-and-data",
+)
+
+# %% [markdown]
+# And the two rates. Do they move the same way as the images become more?
+
+# %% tags=["hide-input"]
+picture = Picture(1, len(label_noises), height=3.2, sharey=True)
+lowest = decays[0] / 3  # where "no decay" is drawn
+for panel, share in zip(picture, label_noises):
     rates = table_of(both, "bn", share)
     searched = table_of(both, "best", share).clip(lower=lowest)
     if shown := [size for size in train_sizes if (rates[size] > 0).all()]:
-        bottom.points(shown, rates[shown], "set by BN", "batch", scale="log")
-    bottom.points(train_sizes, searched, "best decay", "l2", "s", scale="log")
-    over_sizes(bottom, yscale="log", xlabel=f"images, {share:.0%} wrong")
-picture[0].set(ylabel="test accuracy", legend={"fontsize": 9})
-picture[len(label_noises)].set(ylabel="as weight_decay", legend={"fontsize": 9})
+        panel.points(shown, rates[shown], "set by BN", "batch", scale="log")
+    panel.points(train_sizes, searched, "best weight_decay", "l2", "s", scale="log")
+    over_sizes(panel, yscale="log", xlabel="images", title=f"{share:.0%} of labels wrong")
+picture[0].set(ylabel="rate, units of weight_decay", legend={"fontsize": 9})
 picture.show(
-    says="A column a share of wrong labels. Top: test accuracy. Bottom: the rate that BN set by"
-    f" itself and the best weight_decay of a search; no decay is drawn at {lowest:.1e}, and"
-    " conditions in which BN's rate was not positive for all seeds are left out.",
+    says=f"{on}: the rate that BN set by itself and the best weight_decay of a search, against the"
+    f" number of training images. No decay is drawn at {lowest:.1e}; conditions in which BN's rate"
+    " was not positive for all seeds are left out.",
     source=where,
     name="rate-and-data",
 )
@@ -288,35 +298,21 @@ picture.show(
 # Do they move together? With the amount of data, at each share of wrong labels, and with the share
 # of wrong labels, at each amount of data: the rank correlation of the two rates, averaged.
 
-
 # %% tags=["hide-input"]
-def together(along):
-    """Rank correlation of BN's rate with the best decay over `along`, mean over the other: one number a seed."""
-    (other,) = set(cell) - {along}
-    tables = [
-        [group.pivot(index="seed", columns=along, values=what) for what in ("bn", "best")]
-        for _, group in both.groupby(other)
-    ]
-    return np.mean([rank_correlation(*pair) for pair in tables], axis=0)
-
-
 amount = check(
     "data-amount",
     f"784-100-10 on {on}, amount of data: rank correlation of BN's L2-equivalent rate with the"
     " best weight_decay, mean over shares of wrong labels",
-    measured=together("train_size"),
-    predicted=0.0,
-    kind="empirical",
-    relation="below",
     role="headline",
-    scale="correlation",
+    stands_in=amounts.stands(runs),
     source=where,
+    **amounts.headline(both),
 )
 labels_get_worse = check(
     "label-noise",
     f"784-100-10 on {on}, share of wrong labels: rank correlation of BN's L2-equivalent rate with"
     " the best weight_decay, mean over amounts of data",
-    measured=together("label_noise"),
+    measured=amounts.together(both, "label_noise"),
     predicted=0.0,
     kind="empirical",
     relation="above",
