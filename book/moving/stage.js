@@ -136,6 +136,8 @@ export function makeBoard(parent, box, { ratio = "4 / 3", square = false } = {})
     zoom: { enabled: false, wheel: false, pinch: false },
   });
   element.setAttribute("role", "img");
+  // JSXGraph trusts for a second where it last saw itself: a page that scrolled since would shift the whole drag
+  element.addEventListener("pointerdown", () => board.cPos.splice(0), { capture: true });
   const quiet = { fixed: true, highlight: false, tabindex: null, transitionDuration: 0, withLabel: false };
 
   // points() -> [xs, ys]

@@ -222,6 +222,10 @@ def test_the_button_leads_to_the_minimizer_and_the_point_can_be_dragged(browser_
     assert numbers["rate λ(v)"] == numbers["λ at BN’s minimizer"]
     # the click scrolls only as far as the button needs: part of the board may be above the window
     figure.locator(".moving-board").evaluate("board => board.scrollIntoView({block: 'center'})")
+    board = figure.locator(".moving-board").bounding_box()
+    # the pointer rests on the board while the page scrolls on, as under a reader's hand
+    page.mouse.move(board["x"] + board["width"] / 2, board["y"] + board["height"] / 2)
+    page.evaluate("window.scrollBy({top: 30, behavior: 'instant'})")
     handle, board = figure.locator(".moving-handle").bounding_box(), figure.locator(".moving-board").bounding_box()
     page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
     page.mouse.down()
