@@ -88,8 +88,8 @@ def closure(*paths: str | Path, packages: Sequence[str] = PACKAGES, root: str | 
 
     Examples
     --------
-    >>> [path.stem for path in closure(ROOT / "bnlib" / "theory.py")]
-    ['__init__', 'moments', 'theory', 'validation']
+    >>> [path.stem for path in closure(ROOT / "bnlib" / "moments.py")]
+    ['__init__', 'moments', 'validation']
     """
     root = Path(root).resolve()
     waiting = [Path(path).resolve() for path in paths]

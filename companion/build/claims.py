@@ -61,10 +61,11 @@ class Claim:
         """Names of the functions and classes of bnlib whose docstrings cite the theorem."""
         cited = re.compile(rf"\btheorem {re.escape(self.name)}\b")
         found = []
-        for path in sorted((ROOT / "bnlib").glob("*.py")):
+        for path in sorted((ROOT / "bnlib").rglob("*.py")):
+            module = path.relative_to(ROOT / "bnlib").with_suffix("").parts[0]  # a package gives what its modules make
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and cited.search(ast.get_docstring(node) or ""):
-                    found.append(f"bnlib.{path.stem}.{node.name}")
+                    found.append(f"bnlib.{module}.{node.name}")
         return found
 
 

@@ -99,7 +99,7 @@ def _frame(files):
     for path in [
         *sorted(Path(__file__).parent.glob("*.py")),
         ROOT / "requirements.txt",
-        *(ROOT / "bnlib").glob("*.py"),
+        *sorted((ROOT / "bnlib").rglob("*.py")),
     ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

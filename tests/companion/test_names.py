@@ -41,7 +41,7 @@ def test_there_is_no_theorem_without_a_claim():
 
 
 def test_docstrings_cite_theorems_that_exist():
-    for path in (ROOT / "bnlib").glob("*.py"):
+    for path in (ROOT / "bnlib").rglob("*.py"):
         cited = re.findall(r"[(,]\s*theorem ([\w-]+)", path.read_text())
         assert set(cited) <= set(WORDS), path.name
 

@@ -1,0 +1,36 @@
+"""What the closed forms ask of gamma, of weights with their gradients, and of moments."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bnlib.moments import Moments
+from bnlib.validation import finite_array, nonzero
+
+
+def paired(v: ArrayLike, grad_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights and gradient as arrays of one shape, (d,) or (k, d)."""
+    v, grad_v = finite_array("v", v, ndim=(1, 2)), finite_array("grad_v", grad_v, ndim=(1, 2))
+    if v.shape != grad_v.shape:
+        raise ValueError(f"grad_v has shape {grad_v.shape}; it must be that of v, {v.shape}")
+    return v, grad_v
+
+
+def scale(gamma: ArrayLike, units: tuple[int, ...]) -> NDArray[np.float64]:
+    """gamma as an array: one number, or one for each unit, where `units` is the shape () or (k,)."""
+    gamma = nonzero("gamma", gamma)
+    if gamma.shape not in ((), units):
+        raise ValueError(
+            f"gamma has shape {gamma.shape}; it must be one number" + (f" or have shape {units}" if units else "")
+        )
+    return gamma
+
+
+def positive_explained(moments: Moments) -> NDArray[np.float64]:
+    """R^2 sigma_t^2, after checking that it is positive for every target."""
+    explained = moments.r_squared * moments.target_var
+    if (explained <= 0).any():
+        raise ValueError(
+            "R sigma_t = 0: the target is uncorrelated with every input, so all directions are equally good; "
+            "cross must have a nonzero part where cov is nonzero"
+        )
+    return explained
