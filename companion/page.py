@@ -259,7 +259,9 @@ class _Interval:
         )
         if low:
             return f"{measured} [{low}, {high}]"
-        return f"{measured} (all {self._one.repetitions} seeds)" if self._one.interval_method else measured
+        why = self._one.interval_method
+        where = " at the end of the range" if why == statistics.AT_THE_END else ""
+        return f"{measured} (all {self._one.repetitions} seeds{where})" if why else measured
 
 
 def _as_html(record):

@@ -4,6 +4,7 @@ A chapter leaves its records in the outputs of its notebook, beside what a reade
 nothing else: the claims page, ``claims.json``, "In short" and the files under ``results/`` are made of them.
 """
 
+import math
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,16 @@ Kind = typing.Literal["exact", "numeric", "empirical"]
 Relation = typing.Literal["equal", "above", "below"]
 Role = typing.Literal["theorem", "assumption", "headline", "exploratory"]
 Verdict = typing.Literal["holds", "fails", "borne out", "not borne out", "undecided"]
+ScaleName = typing.Literal["plain", "log", "correlation", "share", "points", "angle"]
+# what a quantity lies between; `companion.statistics.SCALES` says how an interval is kept there
+RANGES = {
+    "plain": (-math.inf, math.inf),
+    "log": (0.0, math.inf),  # rates, sizes, ratios
+    "correlation": (-1.0, 1.0),
+    "share": (0.0, 1.0),
+    "points": (-100.0, 100.0),  # differences of two shares in percentage points
+    "angle": (0.0, 90.0),  # degrees between two directions up to sign
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ class Check:
         Ends of the 95 % interval of the mean over seeds.
     interval_method : str, optional
         "t" is Student's, of the values or of what `companion.statistics.SCALES` makes of them.
+    scale : {"plain", "log", "correlation", "share", "points", "angle"}
+        What kind of quantity was measured: `RANGES` says what it lies between.
     p_value : float, optional
         Of the one-sided test of an empirical check with the relation "above" or "below".
     repetitions : int
@@ -115,6 +128,11 @@ class Check:
         See `Source`.
     anchor : str
         Of the check on its page.
+
+    Raises
+    ------
+    ValueError
+        If the interval has one end, no width, an end beyond the range of `scale`, or does not hold what was measured.
     """
 
     claim: str
@@ -129,6 +147,7 @@ class Check:
     low: float | None
     high: float | None
     interval_method: str | None
+    scale: ScaleName
     p_value: float | None
     repetitions: int
     stands_in: list[int] | None
@@ -138,6 +157,20 @@ class Check:
     conditions: dict
     seeds: list[int]
     anchor: str
+
+    def __post_init__(self):
+        if self.low is None and self.high is None:
+            return
+        said = f"the interval of {self.statement!r} is [{self.low}, {self.high}]"
+        if self.low is None or self.high is None:
+            raise ValueError(f"{said}; it must have two ends or none")
+        if not self.low < self.high:
+            raise ValueError(f"{said}; it must have a width: where seeds agree there is no interval")
+        bottom, top = RANGES.get(self.scale, RANGES["plain"])  # an unknown scale is for the schema to refuse
+        if self.low < bottom or self.high > top:
+            raise ValueError(f"{said}; on the scale {self.scale!r} it must lie from {bottom:g} to {top:g}")
+        if self.measured is None or not self.low <= self.measured <= self.high:
+            raise ValueError(f"{said}; it must hold what was measured, {self.measured}")
 
     def _ipython_display_(self):
         """Nothing: `companion.page.check` has shown it, and a cell that ends in it need not echo it."""

@@ -8,10 +8,11 @@ import numpy as np
 from scipy import special, stats
 
 from bnlib.validation import choice, finite_array, nonnegative
-from companion.records import Kind, Relation
+from companion.records import RANGES, Kind, Relation, ScaleName
 
 KINDS = typing.get_args(Kind)
 RELATIONS = typing.get_args(Relation)
+SCALE_NAMES = typing.get_args(ScaleName)
 
 
 @dataclass(frozen=True)
@@ -24,27 +25,38 @@ class Scale:
         What it is called where the interval is.
     there, back : callable
         From the quantity to the scale, and from the scale to the quantity.
-    low, high : float
-        What the quantity lies between; beyond is an error.
     """
 
     method: str
     there: Callable
     back: Callable
-    low: float = -np.inf
-    high: float = np.inf
 
 
 # A perfect correlation over a few points, or a share of all, has no finite place on its scale. It says no more than that
 # the quantity is near the end of its range, and is drawn in by as much as these numbers say.
 NEAR_1, NEAR_0 = 0.975, 5e-4
+
+
+def _fisher(r):
+    return np.arctanh(np.clip(r, -NEAR_1, NEAR_1))
+
+
+def _logit(p):
+    return special.logit(np.clip(p, NEAR_0, 1 - NEAR_0))
+
+
 SCALES = {
     "plain": Scale("t", np.asarray, np.asarray),
-    "log": Scale("t of logarithms", np.log, np.exp, low=np.nextafter(0, 1)),
-    "correlation": Scale("t of Fisher's z", lambda r: np.arctanh(np.clip(r, -NEAR_1, NEAR_1)), np.tanh, -1, 1),
-    "share": Scale("t of logits", lambda p: special.logit(np.clip(p, NEAR_0, 1 - NEAR_0)), special.expit, 0, 1),
+    "log": Scale("t of logarithms", np.log, np.exp),
+    "correlation": Scale("t of Fisher's z", _fisher, np.tanh),
+    "share": Scale("t of logits", _logit, special.expit),
+    "points": Scale(
+        "t of Fisher's z of points / 100", lambda d: _fisher(np.divide(d, 100)), lambda z: 100 * np.tanh(z)
+    ),
+    "angle": Scale("t of logits of degrees / 90", lambda a: _logit(np.divide(a, 90)), lambda y: 90 * special.expit(y)),
 }
 ONE_VALUE = "all seeds give one value"
+AT_THE_END = "all seeds are at the end of the range"
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Comparison:
     low: float | None
     high: float | None
     interval_method: str | None
+    scale: str
     p_value: float | None
     repetitions: int
     verdict: str
@@ -71,14 +84,16 @@ def interval(samples, level=0.95, scale="plain"):
         Independent repetitions: one number a seed.
     level : float
         Coverage.
-    scale : {"plain", "log", "correlation", "share"}
-        On which mean and interval are taken: logarithms for rates and sizes, which are positive and vary by factors;
-        Fisher's z for correlations; logits for shares.
+    scale : {"plain", "log", "correlation", "share", "points", "angle"}
+        On which mean and interval are taken: logarithms for rates, sizes and ratios, which are positive and vary by
+        factors; Fisher's z for correlations, and for differences of shares in percentage points; logits for shares, and
+        for angles from 0 to 90 degrees. Only what has no bounds is plain.
 
     Returns
     -------
     mean, low, high : float
-        The ends are NaN where samples do not scatter: there is one, or all are the same.
+        The ends are NaN where samples do not scatter: there is one, all are the same, or all are so near the end of the
+        range that their places on the scale are.
 
     Raises
     ------
@@ -99,9 +114,10 @@ def interval(samples, level=0.95, scale="plain"):
     placed = on.there(samples)
     mean = placed.mean()
     half = stats.t.ppf((1 + level) / 2, len(samples) - 1) * placed.std(ddof=1) / np.sqrt(len(samples))
-    found = float(on.back(mean)), float(on.back(mean - half)), float(on.back(mean + half))
-    # beyond the place where ends are drawn in, samples differ and their places do not
-    return found if half > 0 else (found[0], np.nan, np.nan)
+    middle, low, high = (float(on.back(place)) for place in (mean, mean - half, mean + half))
+    if low < middle < high:
+        return middle, low, high
+    return float(samples.mean()), np.nan, np.nan  # rounding, or all were drawn in from the end of the range
 
 
 def intervals(samples, scale="plain"):
@@ -152,7 +168,8 @@ def as_text(samples, form="{:.3f}", scale="plain"):
     """
     mean, low, high = interval(samples, scale=scale)
     if np.isnan(low):
-        return form.format(mean) + (f" (all {len(samples)} seeds)" if len(samples) > 1 else "")
+        where = " at the end of the range" if np.ptp(samples) else ""
+        return form.format(mean) + (f" (all {len(samples)} seeds{where})" if len(samples) > 1 else "")
     return f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
 
 
@@ -167,8 +184,8 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
     kind : {"exact", "numeric", "empirical"}
         "exact": equal without tolerance. "numeric": the relative difference is at most `tolerance`.
         "empirical": the 95 % interval of the mean lies where the claim says; if it lies wholly
-        elsewhere the verdict is "not borne out", if it straddles the boundary "undecided". Where all
-        seeds give one value it has no interval, and the value itself decides; one seed decides nothing.
+        elsewhere the verdict is "not borne out", if it straddles the boundary "undecided". Where
+        samples do not scatter (see `interval`) the mean itself decides; one seed decides nothing.
     relation : {"equal", "above", "below"}
         For empirical claims; "equal" means within `tolerance` (relative) of `predicted`.
     tolerance : float
@@ -211,7 +228,7 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
                 p_value = float(stats.ttest_1samp(on.there(samples), on.there(target), alternative=side).pvalue)
         else:
             low = high = None
-            method = ONE_VALUE if repetitions > 1 else None
+            method = (ONE_VALUE if np.ptp(samples) == 0 else AT_THE_END) if repetitions > 1 else None
             verdict = _verdict(value, value, target, relation, tolerance) if repetitions > 1 else "undecided"
     else:
         value, target = np.asarray(measured, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
@@ -229,6 +246,7 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
         low=low,
         high=high,
         interval_method=method,
+        scale=scale,
         p_value=p_value,
         repetitions=repetitions,
         verdict=verdict,
@@ -236,14 +254,15 @@ def compare(measured, predicted, kind="numeric", relation="equal", tolerance=0.0
 
 
 def _checked(name, samples, scale):
-    on = SCALES[choice("scale", scale, SCALES)]
+    on, (low, high) = SCALES[choice("scale", scale, SCALE_NAMES)], RANGES[scale]
     samples = finite_array(name, samples, ndim=1)
     if not len(samples):
         raise ValueError(f"{name} is empty; an interval needs at least one")
-    if samples.min() < on.low or samples.max() > on.high:
+    if samples.min() < low or samples.max() > high or (scale == "log" and samples.min() == 0):
+        least, most = (f"{value:g}" for value in (samples.min(), samples.max()))
         raise ValueError(
-            f"{name} holds {samples.min():g} to {samples.max():g}; on the scale {scale!r} they must be from "
-            f"{on.low:g} to {on.high:g}"
+            f"{name} holds {least} to {most}; on the scale {scale!r} they must be "
+            + ("above 0" if scale == "log" else f"from {low:g} to {high:g}")
         )
     return samples, on
 

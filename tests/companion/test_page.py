@@ -1,5 +1,6 @@
 """What chapters call: a check with its verdict, a finding with its numbers, and the records beside what is shown."""
 
+import dataclasses
 import html
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_arrays_numpy_numbers_and_one_seed_can_be_recorded():
         assert records.from_json(records.as_json(record)) == record
 
 
+def test_a_check_says_on_which_scale_it_was_measured_and_keeps_to_it(shown):
+    shares = [0.98, 0.999]
+    kept = check("split", "share", shares, 0.5, kind="empirical", relation="above", scale="share")
+    assert (kept.scale, kept.interval_method) == ("share", "t of logits")
+    assert 0 < kept.low < kept.measured < kept.high < 1
+    assert shown[-1][records.MIME]["scale"] == "share"
+    plain = check("split", "share, plain", shares, 0.5, kind="empirical", relation="above")
+    assert plain.high > 1  # so that what is refused below is what a plain interval would be
+    with pytest.raises(ValueError, match="on the scale 'share' it must lie from 0 to 1"):
+        dataclasses.replace(plain, scale="share")
+    with pytest.raises(ValueError, match="measured holds 0.98 to 1.2; on the scale 'share' they must be from 0 to 1"):
+        check("split", "no share", [0.98, 1.2], 0.5, kind="empirical", relation="above", scale="share")
+
+
 # Findings
 
 
@@ -122,6 +137,8 @@ def test_a_finding_without_an_interval_says_why(capsys):
     same, alone = trend([2.0, 2.0, 2.0]), trend([2.0])
     assert said(capsys, "{interval:.1f} points", same) == "2.0 (all 3 seeds) points"
     assert said(capsys, "{interval:.1f} points", alone) == "2.0 points"
+    ends = check("split", "share", [1.0, 0.9999], 0.5, kind="empirical", relation="above", scale="share")
+    assert said(capsys, "{interval:.3f}", ends) == "1.000 (all 2 seeds at the end of the range)"
 
 
 def test_a_finding_sums_several_checks_up(capsys):

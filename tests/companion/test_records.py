@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 
 import jsonschema
 import pytest
@@ -22,6 +23,7 @@ CHECK = Check(
     low=None,
     high=None,
     interval_method=None,
+    scale="plain",
     p_value=None,
     stands_in=None,
     repetitions=1,
@@ -52,10 +54,58 @@ def test_a_record_survives_as_json_and_is_frozen(record):
         setattr(record, dataclasses.fields(record)[0].name, "other")
 
 
+EMPIRICAL = RECORDS[2]
+OUT_OF_RANGE = {
+    "log": (-9.0e-05, 1.5e-04, 3e-5),
+    "correlation": (-1.49, 0.54, -0.5),
+    "share": (0.975, 1.011, 0.993),
+    "points": (-20.0, 101.0, 40.0),
+    "angle": (80.0, 92.0, 86.0),
+}
+
+
+def with_interval(scale, low, high, measured):
+    return dataclasses.replace(EMPIRICAL, scale=scale, low=low, high=high, measured=measured)
+
+
+@pytest.mark.parametrize("scale", OUT_OF_RANGE)
+def test_an_interval_beyond_the_range_of_its_quantity_is_no_record(scale):
+    low, high, measured = OUT_OF_RANGE[scale]
+    with pytest.raises(ValueError, match=rf"is \[{low}, {high}\]; on the scale '{scale}' it must lie from"):
+        with_interval(scale, low, high, measured)
+    plain = as_json(with_interval("plain", low, high, measured))  # the same numbers are, where nothing bounds them
+    with pytest.raises(ValueError, match="it must lie from"):
+        from_json(plain | {"scale": scale})
+    bottom, top = records.RANGES[scale]
+    as_json(with_interval(scale, max(low, bottom), min(high, top), measured))  # its ends are part of it
+
+
+@pytest.mark.parametrize(
+    "low, high, measured, message",
+    [
+        (-0.71, -0.71, -0.71, "it must have a width: where seeds agree there is no interval"),
+        (2.0, 1.0, 1.5, "it must have a width"),
+        (float("nan"), 2.0, 1.5, "it must have a width"),
+        (1.0, None, 1.5, "it must have two ends or none"),
+        (None, 1.0, 0.5, "it must have two ends or none"),
+        (1.0, 2.0, 2.5, "it must hold what was measured, 2.5"),
+        (1.0, 2.0, None, "it must hold what was measured, None"),
+    ],
+)
+def test_an_interval_that_is_none_is_no_record(low, high, measured, message):
+    with pytest.raises(ValueError, match=message):
+        with_interval("plain", low, high, measured)
+
+
+def test_every_scale_has_a_range():
+    assert list(records.RANGES) == list(typing.get_args(records.ScaleName))
+
+
 WRONG = {
     "role": "proof",
     "kind": "proven",
     "relation": "near",
+    "scale": "size",
     "verdict": "true",
     "measured": "1.5",
     "difference": None,

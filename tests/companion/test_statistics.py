@@ -8,7 +8,8 @@ from counting import drawn
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from companion.statistics import ONE_VALUE, SCALES, as_text, compare, interval, intervals
+from companion.records import RANGES
+from companion.statistics import AT_THE_END, ONE_VALUE, SCALES, as_text, compare, interval, intervals
 
 
 @drawn(st.integers(0, 2**32 - 1), st.integers(2, 30), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
@@ -35,12 +36,13 @@ def test_samples_that_do_not_scatter_have_no_interval(samples, scale):
     assert np.isnan([low, high]).all()
 
 
-RANGES = {"plain": (-5, 5), "log": (1e-9, 1e3), "correlation": (-1, 1), "share": (0, 1)}
+# where nothing bounds a quantity, the tests do
+DRAWN = RANGES | {"plain": (-5, 5), "log": (1e-9, 1e3)}
 
 
-@drawn(st.integers(0, 2**32 - 1), st.integers(2, 12), st.sampled_from(list(RANGES)), st.booleans())
+@drawn(st.integers(0, 2**32 - 1), st.integers(2, 12), st.sampled_from(list(DRAWN)), st.booleans())
 def test_property_no_interval_leaves_the_range_of_its_quantity_or_has_no_width(seed, n, scale, at_an_end):
-    lowest, highest = RANGES[scale]
+    lowest, highest = DRAWN[scale]
     rng = np.random.default_rng(seed)
     samples = rng.uniform(lowest, highest, n) if scale != "log" else 10 ** rng.uniform(-9, 3, n)
     if at_an_end:
@@ -49,21 +51,60 @@ def test_property_no_interval_leaves_the_range_of_its_quantity_or_has_no_width(s
     assert np.isnan(low) == np.isnan(high)
     if np.isfinite(low):
         assert low < mean < high
-        assert scale == "plain" or SCALES[scale].low <= low <= high <= SCALES[scale].high
+        assert RANGES[scale][0] <= low <= high <= RANGES[scale][1]
+
+
+@pytest.mark.parametrize("scale", [scale for scale in RANGES if scale != "plain"])
+def test_control_the_plain_interval_of_a_bounded_quantity_leaves_its_range(scale):
+    samples = {"log": [1e-5, 9e-5], "correlation": [0.6, 1.0, 0.9], "share": [0.5, 1.0], "points": [40, 90]}
+    samples = samples.get(scale, [70, 89])
+    (bottom, top), (_, low, high), (_, *kept) = RANGES[scale], interval(samples), interval(samples, scale=scale)
+    assert low < bottom or high > top
+    assert bottom <= kept[0] < kept[1] <= top
+
+
+@pytest.mark.parametrize("scale", ["plain", "log"])
+def test_samples_that_differ_by_less_than_rounding_shows_have_no_interval(scale):
+    mean, low, high = interval([1.0] * 400 + [1.0 + 2**-52], scale=scale)
+    assert mean == 1.0
+    assert np.isnan([low, high]).all()
+
+
+@pytest.mark.parametrize(
+    "scale, samples", [("correlation", [0.98, 1.0, 0.99]), ("share", [0.9999, 1.0]), ("angle", [0.0, 0.01])]
+)
+def test_samples_at_the_end_of_the_range_have_a_mean_and_no_interval(scale, samples):
+    """Their places on the scale are one, and nobody is told that the samples are, or that the mean is that place."""
+    mean, low, high = interval(samples, scale=scale)
+    assert mean == np.mean(samples)
+    assert np.isnan([low, high]).all()
+    found = compare(samples, 0.5, kind="empirical", relation="above", scale=scale)
+    assert (found.low, found.high, found.interval_method) == (None, None, AT_THE_END)
+    assert as_text(samples, scale=scale).endswith(f"(all {len(samples)} seeds at the end of the range)")
 
 
 @pytest.mark.parametrize(
     ("scale", "there", "back"),
-    [("log", np.log, np.exp), ("correlation", np.arctanh, np.tanh), ("share", special.logit, special.expit)],
+    [
+        ("log", np.log, np.exp),
+        ("correlation", np.arctanh, np.tanh),
+        ("share", special.logit, special.expit),
+        ("points", lambda d: np.arctanh(d / 100), lambda z: 100 * np.tanh(z)),
+        ("angle", lambda a: special.logit(a / 90), lambda y: 90 * special.expit(y)),
+    ],
 )
 def test_an_interval_on_a_scale_is_the_plain_one_there(scale, there, back):
     samples = np.array([0.2, 0.5, 0.7])
     assert interval(samples, scale=scale) == pytest.approx(back(interval(there(samples))), rel=1e-14)
 
 
-def test_control_the_plain_interval_of_correlations_leaves_their_range():
-    assert interval([0.6, 1.0, 0.9])[2] > 1
-    assert interval([0.6, 1.0, 0.9], scale="correlation")[2] < 1
+def test_small_differences_in_points_are_judged_as_plain_ones_are():
+    assert interval([0.5, 1.0, 0.2], scale="points") == pytest.approx(interval([0.5, 1.0, 0.2]), rel=1e-3)
+
+
+def test_a_comparison_says_on_which_scale_it_was_made():
+    assert compare(1.0, 1.0).scale == "plain"
+    assert [compare([0.2, 0.3], 0.1, kind="empirical", scale=scale).scale for scale in SCALES] == list(RANGES)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +199,13 @@ def test_intervals_are_those_of_the_columns_and_geometric_ones_those_of_the_loga
     [
         (lambda: interval([]), "samples is empty; an interval needs at least one"),
         (lambda: interval([1.0, float("nan")]), "samples has 1 non-finite"),
-        (lambda: as_text([1.0, -2.0], scale="log"), "samples holds -2 to 1; on the scale 'log' they must be from"),
+        (lambda: as_text([1.0, -2.0], scale="log"), "samples holds -2 to 1; on the scale 'log' they must be above 0"),
+        (lambda: interval([0.0, 1.0], scale="log"), "on the scale 'log' they must be above 0"),
+        (
+            lambda: interval([0.2, 1.1], scale="share"),
+            "holds 0.2 to 1.1; on the scale 'share' they must be from 0 to 1",
+        ),
+        (lambda: interval([0.2], scale="size"), "scale = 'size' is unknown; .*'points', 'angle'"),
         (lambda: compare(1, 1, kind="proven"), "kind = 'proven' is unknown; .* 'exact', 'numeric', 'empirical'"),
         (lambda: compare(1, 1, relation="near"), "relation = 'near' is unknown; .* 'equal', 'above', 'below'"),
         (lambda: compare(1, 1, relation="above"), "relation = 'above' is for empirical claims; a numeric"),
