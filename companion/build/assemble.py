@@ -1,7 +1,6 @@
 """The sources of the site: the text as it is now, the outputs of the last run, and what is made of both."""
 
 import copy
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,14 +11,13 @@ import yaml
 
 from companion import BOOK, ROOT, records
 from companion.build import BuildFailed, pages
-from companion.build.claims import recorded
 from companion.build.npm import node_modules
+from companion.build.placeholders import Recorded
 
 CLONE_NOTE = (
     "*This notebook belongs to a book and imports its library: open it in a clone of the repository, "
     "where `make lab` starts Jupyter with everything that it needs.*"
 )
-PLACEHOLDER = re.compile(r"\{measured\}`([^`]+)`")
 
 
 class AssemblyFailed(BuildFailed):
@@ -113,12 +111,13 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     made = {
         "book/claims.md": pages.claims_page(claims, titles, repository_url),
         "book/built.md": pages.colophon(profile, notebooks),
+        "book/findings.md": pages.findings(chapters, notebooks),
     }
     for name, text in made.items():
         files[name] += f"\n{text}".encode()
+    known = Recorded(claims, titles, notebooks)
     for name in [name for name in files if name.endswith(".md")]:
-        files[name] = filled(name, files[name].decode(), claims, titles).encode()
-    files["book/main_result.html"] = figure("main-result", notebooks).encode()
+        files[name] = known.filled(name, files[name].decode()).encode()
     for chapter in chapters:
         files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name]).encode()
     static = ROOT / "companion" / "static"
@@ -127,53 +126,6 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     files["_toc.yml"] = (ROOT / "_toc.yml").read_bytes()
     files["_config.yml"] = yaml.safe_dump(_config(repository_url)).encode()
     return files
-
-
-def filled(page, text, claims, titles):
-    """A page of Markdown in which every placeholder has become the number of this build.
-
-    A placeholder names a chapter and one of its checks by the beginning of its statement; three dots in it stand for
-    what a profile changes::
-
-        {measured}`batch-size: network: rank correlation of batch size and learned gamma`
-
-    Parameters
-    ----------
-    page : str
-        What an error calls it.
-    text : str
-    claims : list of dict
-        From `companion.build.claims.collect`.
-    titles : dict of str to str
-        Chapter name to title.
-
-    Raises
-    ------
-    AssemblyFailed
-        If a placeholder fits no check, or more than one.
-    """
-    checks = [check for claim in claims for check in claim["checks"]]
-
-    def number(placeholder):
-        chapter, _, beginning = " ".join(placeholder[1].split()).partition(": ")
-        start = re.compile(".+?".join(map(re.escape, beginning.split("..."))))
-        there = [check for check in checks if check["chapter"] == chapter]
-        fits = [check for check in there if start.match(check["statement"])]
-        if len(fits) == 1:
-            return pages.measurement(fits[0], titles[chapter])
-        listed = "".join(f"\n- {check['statement']}" for check in fits or there) or f" {', '.join(titles)}"
-        known = "they are" if fits else f"those of {chapter!r} are" if there else "the chapters are"
-        raise AssemblyFailed(f"{page}: {placeholder[0]} fits {len(fits)} checks and has to fit one; {known}:{listed}")
-
-    return PLACEHOLDER.sub(number, text)
-
-
-def figure(anchor, notebooks):
-    """The HTML of the figure that some chapter recorded under `anchor`."""
-    for _, record, html in recorded(notebooks, "figure"):
-        if record.anchor == anchor:
-            return html
-    raise AssemblyFailed(f"no chapter shows a figure named {anchor!r}")
 
 
 def _vendored():

@@ -18,6 +18,10 @@ COLUMNS = ("what was compared", "role", "kind", "where", "predicted", "measured"
 HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "jupyter-book", "jupytext", "papermill")
 ONE_SIDED = 0.025  # of a 95 % interval that lies wholly on one side
+MINUS = "\N{MINUS SIGN}"
+# since then no headline's statement, relation or margin has changed: tests/companion/test_headlines.py holds it
+HEADLINES_FIXED = "2c64772594811487f4f45396ff676e761951418e"
+LOOKED_AT = frozenset(range(5))  # seeds of the runs that were seen before
 WORDS_A_MINUTE = 220
 LINES_A_MINUTE = 20
 
@@ -83,15 +87,58 @@ def _headlines(claims, titles):
                 f"| [{claim['title']}](#claim-{claim['name']}) | {check['verdict']} | {together} | {_measured(check)} "
                 f"| {readings} | {_data(check)} |"
             )
-    profiles = ", ".join(sorted({f"`{check['profile']}`" for _, check in rows}))
     lines.append(
-        f"\nThe profile that speaks here is {profiles}. *Alone* is the verdict of the 95 % interval; *beside the others* is "
+        f"\n{speaks(claims)} The statements, what they compare and on which side of which number a verdict lies have not "
+        f"changed since commit `{HEADLINES_FIXED}`. *Alone* is the verdict of the 95 % interval; *beside the others* is "
         "Holm's: if all headlines of a data set were false, the chance that one of them is called borne out is at most "
         "2.5 %, as it is for one statement alone. A *reading* is one way to read the same runs: the search judged by validation loss or "
         "accuracy, its best decay smooth or from the grid, gamma learned or fixed, mean or median; counted are those in "
         "which the verdict is the same.\n\n## All claims\n"
     )
     return lines
+
+
+def speaks(claims):
+    """Which profile, data and seeds the headlines have, and whether anybody had seen these seeds before.
+
+    Parameters
+    ----------
+    claims : list of dict
+        From `companion.build.claims.collect`.
+    """
+    rows = [check for claim in claims for check in claim["checks"] if check["role"] == "headline"]
+    if not rows:
+        return "No headline was asked in this build."
+    profiles = " and ".join(sorted({f"`{check['profile']}`" for check in rows}))
+    data = "; ".join(dict.fromkeys(_data(check) for check in rows))
+    pilots = any(LOOKED_AT & set(check["seeds"]) for check in rows)
+    kind = (
+        "These seeds were looked at before the headlines were fixed: what they say is a pilot, and the profile `paper` "
+        "asks again, with seeds that nobody had looked at."
+        if pilots
+        else "Nobody had looked at these seeds when the headlines were fixed."
+    )
+    return f"The profile that speaks here is {profiles} ({data}). {kind}"
+
+
+def findings(chapters, notebooks):
+    """What is put after the introduction of ``book/findings.md``: every chapter's "In short".
+
+    Parameters
+    ----------
+    chapters : list of companion.build.chapters.Chapter
+    notebooks : dict of str to dict
+        Executed notebooks by chapter name.
+    """
+    lines = []
+    for chapter in chapters:
+        if said := _said(chapter.name, notebooks):
+            lines += [f"## {{doc}}`{chapter.name}`", "", *(f"- {text}" for text in said), ""]
+    return "\n".join(lines)
+
+
+def _said(name, notebooks):
+    return [plain(record.text) for _, record, _ in recorded({name: notebooks[name]}, "finding")]
 
 
 def _data(check):
@@ -101,11 +148,8 @@ def _data(check):
 
 
 def _measured(check):
-    number = f"{check['measured']:.2f}"
-    if check["low"] is not None:
-        number += f" [{check['low']:.2f}, {check['high']:.2f}]"
     sign = {"above": ">", "below": "<", "equal": "="}[check["relation"]]
-    return f"{number}, claimed {sign} {check['predicted']:g}"
+    return f"{value(check)}, claimed {sign} {check['predicted']:g}"
 
 
 def head(chapter, notebooks):
@@ -117,10 +161,10 @@ def head(chapter, notebooks):
     notebooks : dict of str to dict
         Executed notebooks by chapter name.
     """
-    said = [record.text for _, record, _ in recorded({chapter.name: notebooks[chapter.name]}, "finding")]
+    said = _said(chapter.name, notebooks)
     lines = [f"*{minutes(chapter.notebook)} minutes to read.*"]
     if said:
-        lines += ["", ":::{admonition} In short", ":class: in-short", *(f"- {_plain(text)}" for text in said), ":::"]
+        lines += ["", ":::{admonition} In short", ":class: in-short", *(f"- {text}" for text in said), ":::"]
     return "\n".join(lines)
 
 
@@ -142,6 +186,25 @@ def visible_lines(notebook):
         if cell.cell_type == "code" and not CODE_FOLDED & set(cell.metadata.get("tags", []))
         for line in cell.source.splitlines()
     )
+
+
+def value(check):
+    """A check's number inside a sentence of Markdown, with its interval, as a link to where it was made.
+
+    Parameters
+    ----------
+    check : dict
+        Of ``claims.json``.
+
+    Examples
+    --------
+    >>> value({"measured": 0.333, "low": 0.2, "high": 0.41, "chapter": "noise", "anchor": "check-1"})
+    '<a href="noise.html#check-1">0.33 [0.20, 0.41]</a>'
+    """
+    number = f"{check['measured']:.2f}"
+    if check["low"] is not None:
+        number += f" [{check['low']:.2f}, {check['high']:.2f}]"
+    return f'<a href="{check["chapter"]}.html#{check["anchor"]}">{number.replace("-", MINUS)}</a>'
 
 
 def measurement(check, title):
@@ -168,8 +231,8 @@ def measurement(check, title):
     claimed = {"equal": "predicted", "above": "claimed above", "below": "claimed below"}[check["relation"]]
     if check["measured"] is not None:
         precision = f"<strong>{check['measured']:.4g}</strong>, {claimed} {check['predicted']:.4g}; {precision}"
-    number = precision.replace("-", "\N{MINUS SIGN}")  # a line may break at a hyphen
-    return f'{number}: <a href="{check["chapter"]}.html#{check["anchor"]}">{check["verdict"]}, in “{_plain(title)}”</a>'
+    number = precision.replace("-", MINUS)  # a line may break at a hyphen
+    return f'{number}: <a href="{check["chapter"]}.html#{check["anchor"]}">{check["verdict"]}, in “{plain(title)}”</a>'
 
 
 def colophon(profile, notebooks):
@@ -230,7 +293,7 @@ def _precision(check):
     return "equal" if check["kind"] == "exact" else f"{check['difference']:.1e} (at most {check['tolerance']:.0e})"
 
 
-def _plain(text):
+def plain(text):
     """Words, not markup: a star or a dollar in them is one."""
     return re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", text)
 

@@ -7,10 +7,10 @@ import time
 import nbformat
 import pytest
 
-from companion import BOOK, records
-from companion.build import BuildFailed, assemble, pages
-from companion.build.assemble import AssemblyFailed, download_of, figure, filled, merged, page_of
-from companion.build.chapters import Chapter, chapters
+from companion import records
+from companion.build import assemble, pages
+from companion.build.assemble import download_of, merged, page_of
+from companion.build.chapters import Chapter
 from companion.build.site import sync
 from companion.records import Figure, Finding, Table, as_json
 
@@ -114,12 +114,6 @@ def test_lines_and_minutes_are_those_that_a_reader_sees(chapter):
     assert pages.minutes(Chapter(chapter.path).notebook) == 10
 
 
-def test_the_figure_of_the_front_page_is_found_by_its_anchor(executed):
-    assert figure("noise-path", {"noise": executed}) == "<b>shown</b>"
-    with pytest.raises(AssemblyFailed, match="no chapter shows a figure named 'main-result'"):
-        figure("main-result", {"noise": executed})
-
-
 def test_sources_that_have_not_changed_are_not_touched(tmp_path):
     sync(tmp_path, {"a.md": b"one", "book/b.md": b"two", "book/c.md": b"three"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.md")}
@@ -136,122 +130,16 @@ def test_the_moving_figures_become_one_script():
     assert "effectiveWeights" in bundle
 
 
-CHECK = {
-    "claim": "noise",
-    "statement": "rate at noise_std 3, MNIST",
-    "kind": "empirical",
-    "relation": "above",
-    "measured": -1.0664,
-    "predicted": 0.0,
-    "difference": 0.1,
-    "tolerance": 1e-12,
-    "low": -1.5,
-    "high": -0.25,
-    "interval_method": "t",
-    "repetitions": 3,
-    "verdict": "not borne out",
-    "chapter": "noise",
-    "anchor": "check-1",
-}
-OTHER = CHECK | {"statement": "rate at noise_std 1, MNIST", "anchor": "check-2"}
-TITLES = {"noise": "Noise: *signal*", "depth": "Depth"}
-WHICH = (BOOK / "which-weight-decay.md").read_text()
-
-
-def fill(text, *checks):
-    return filled("book/which.md", text, [{"checks": list(checks)}], TITLES)
-
-
-def test_a_placeholder_becomes_number_interval_verdict_and_link():
-    text = "Decades: {measured}`noise: rate at noise_std\n  3`; see {doc}`noise`."
-    assert fill(text, CHECK, OTHER) == (
-        "Decades: <strong>−1.066</strong>, claimed above 0; 95\u00a0% interval −1.5 to −0.25 (3 seeds): "
-        r'<a href="noise.html#check-1">not borne out, in “Noise: \*signal\*”</a>; see {doc}`noise`.'
-    )
-
-
-def test_three_dots_stand_for_what_a_profile_changes():
-    for level in (3, 5):
-        there = CHECK | {"statement": f"rate at noise_std {level}, MNIST"}
-        assert "check-1" in fill("{measured}`noise: rate at noise_std ..., MNIST`", there)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"kind": "numeric", "low": None, "measured": None}, "difference 1.0e−01 (at most 1e−12): "),
-        ({"kind": "exact", "low": None, "measured": None}, "exactly equal: "),
-        (
-            {"kind": "numeric", "low": None, "relation": "equal"},
-            "</strong>, predicted 0; difference 1.0e−01 (",
-        ),
-        ({"low": None, "interval_method": None, "repetitions": 1}, "claimed above 0; one seed, no interval: "),
-        ({"low": None, "interval_method": "all seeds give one value"}, "; all seeds give one value (3 seeds): "),
-    ],
-)
-def test_every_kind_of_check_says_how_sure_it_is(changes, said):
-    assert said in fill("{measured}`noise: rate`", CHECK | changes)
-
-
-@pytest.mark.parametrize(
-    ("placeholder", "message"),
-    [
-        ("noise: no such thing", "fits 0 checks and has to fit one; those of 'noise' are:\n- rate at noise_std 3"),
-        ("noise: rate at noise_std", "fits 2 checks and has to fit one; they are:\n- rate at noise_std 3"),
-        ("noise: at noise_std 3", "fits 0 checks"),  # the beginning counts, not the middle
-        ("noise", "fits 2 checks"),
-        ("depht: rate", "fits 0 checks and has to fit one; the chapters are: noise, depth"),
-    ],
-)
-def test_a_placeholder_that_fits_no_check_or_several_fails_the_build(placeholder, message):
-    with pytest.raises(AssemblyFailed, match=re.escape(f"book/which.md: {{measured}}`{placeholder}` {message}")):
-        fill(f"Yes: {{measured}}`{placeholder}`.", CHECK, OTHER)
-
-
-def test_control_a_statement_that_was_reworded_fails_the_build():
-    text = "{measured}`noise: rate at noise_std 3`"
-    assert fill(text, CHECK) != text
-    with pytest.raises(BuildFailed, match="fits 0 checks"):
-        fill(text, CHECK | {"statement": "the rate at noise_std 3, MNIST"})
-
-
 def test_pages_of_the_book_are_filled_before_sphinx_reads_them(chapter, executed, tmp_path, monkeypatch):
-    executed["cells"][-1]["outputs"].append(output(Figure("main-result", "", "", "")))
-    for name in ("claims", "built", "which"):
-        (tmp_path / f"{name}.md").write_text("# A page\n\n{measured}`noise: rate at noise_std 3`\n")
+    there = {"chapter": "noise", "statement": "rate at noise_std 3", "anchor": "check-1"}
+    check = there | {"measured": 2.0, "low": None}
+    for name in ("claims", "built", "findings", "which"):
+        (tmp_path / f"{name}.md").write_text("# A page\n\n{value}`noise: rate at noise_std 3`\n")
     monkeypatch.setattr(assemble, "BOOK", tmp_path)
     monkeypatch.setattr(assemble, "_vendored", dict)
     monkeypatch.setattr(pages, "claims_page", lambda *_: "")
     monkeypatch.setattr(pages, "colophon", lambda *_: "")
-    files = assemble.sources([chapter], {"noise": executed}, [{"checks": [CHECK, OTHER]}], "quick")
-    for name in ("claims", "built", "which"):
-        assert b'<a href="noise.html#check-1">not borne out, in ' in files[f"book/{name}.md"]
-
-
-def test_the_page_on_weight_decay_has_a_link_for_every_number():
-    wanted = [" ".join(key.split()).partition(": ") for key in assemble.PLACEHOLDER.findall(WHICH)]
-    titles = {one.name: one.title for one in chapters()}
-    assert len(wanted) == len(set(wanted)) > 20
-    checks = [
-        CHECK | {"chapter": chapter, "statement": beginning.replace("...", "any"), "anchor": f"check-{number}"}
-        for number, (chapter, _, beginning) in enumerate(wanted)
-    ]
-    page = filled("page", WHICH, [{"checks": checks}], titles)
-    assert "{measured}" not in page
-    links = re.findall(r'<strong>[^<]+</strong>[^<]*: <a href="([\w-]+)\.html#(check-\d+)">', page)
-    assert links == [(check["chapter"], check["anchor"]) for check in checks]
-    assert page.count('<a href="') == len(links)
-
-
-def test_every_question_on_weight_decay_has_an_address_an_answer_a_reason_and_a_number_or_none():
-    questions = re.split(r"^(?=\(which-)", WHICH, flags=re.MULTILINE)[1:]
-    labels = [question[1 : question.index(")=")] for question in questions]
-    assert len(set(labels)) == len(labels) == len(re.findall(r"^## .+\?$", WHICH, flags=re.MULTILINE)) > 12
-    assert set(re.findall(r"\(#(.+?)\)", WHICH)) <= set(labels)
-    for question in questions:
-        assert re.match(r"\(.+\)=\n## .+\?\n\n\*\*[^*]+\*\*", question)
-        why, measured = question.index("\nWhy\n: "), question.index("\nMeasured here\n: ")
-        assert why < measured
-        assert "{measured}" in question[measured:] or re.search(
-            "Not measured in this book|nothing to measure", question
-        )
+    files = assemble.sources([chapter], {"noise": executed}, [{"checks": [check]}], "quick")
+    for name in ("claims", "built", "findings", "which"):
+        assert b'<a href="noise.html#check-1">2.00</a>' in files[f"book/{name}.md"]
+    assert r"- The rate is 1.50 \* \$x\$." in files["book/findings.md"].decode()

@@ -1,0 +1,106 @@
+"""Numbers of this build in pages that are written in Markdown: each placeholder becomes what a chapter recorded.
+
+A placeholder names a chapter and one of its checks by the beginning of its statement; three dots in it stand for what a
+profile changes::
+
+    {value}`batch-size: network: rank correlation of batch size and learned gamma`
+
+- ``{value}`` gives number and interval, as a link to where they were made;
+- ``{measured}`` adds what was claimed and the verdict;
+- ``{finding}`` gives the sentence of "In short" that rests on the check;
+- ``{figure}`` names the anchor of a figure, and gives the figure;
+- ``{speaks}`` gives the profile, the data and the seeds of the headlines.
+"""
+
+import re
+from dataclasses import dataclass
+
+from companion.build import BuildFailed, pages
+from companion.build.claims import recorded
+
+PLACEHOLDER = re.compile(r"\{(value|measured|finding|figure|speaks)\}`([^`]*)`")
+
+
+class NothingFits(BuildFailed):
+    """A placeholder names something that no chapter recorded, or more than one thing."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What placeholders are filled from.
+
+    Parameters
+    ----------
+    claims : list of dict
+        From `companion.build.claims.collect`.
+    titles : dict of str to str
+        Chapter name to title.
+    notebooks : dict of str to dict
+        Executed notebooks by chapter name.
+    """
+
+    claims: list
+    titles: dict
+    notebooks: dict
+
+    def filled(self, page, text):
+        """A page in which every placeholder has become what it stands for.
+
+        Parameters
+        ----------
+        page : str
+            What an error calls it.
+        text : str
+
+        Raises
+        ------
+        NothingFits
+        """
+
+        def fill(placeholder):
+            kind, words = placeholder[1], " ".join(placeholder[2].split())
+            try:
+                return getattr(self, f"_{kind}")(words)
+            except NothingFits as error:
+                raise NothingFits(f"{page}: {placeholder[0]} {error}") from None
+
+        return PLACEHOLDER.sub(fill, text)
+
+    def _check(self, words):
+        chapter, _, beginning = words.partition(": ")
+        start = re.compile(".+?".join(map(re.escape, beginning.split("..."))))
+        checks = [check for claim in self.claims for check in claim["checks"]]
+        there = [check for check in checks if check["chapter"] == chapter]
+        fits = [check for check in there if start.match(check["statement"])]
+        if len(fits) == 1:
+            return fits[0]
+        listed = "".join(f"\n- {check['statement']}" for check in fits or there) or f" {', '.join(self.titles)}"
+        known = "they are" if fits else f"those of {chapter!r} are" if there else "the chapters are"
+        raise NothingFits(f"fits {len(fits)} checks and has to fit one; {known}:{listed}")
+
+    def _value(self, words):
+        return pages.value(self._check(words))
+
+    def _measured(self, words):
+        check = self._check(words)
+        return pages.measurement(check, self.titles[check["chapter"]])
+
+    def _finding(self, words):
+        check = self._check(words)
+        said = [
+            record.text
+            for chapter, record, _ in recorded(self.notebooks, "finding")
+            if chapter == check["chapter"] and check["anchor"] in record.checks
+        ]
+        if len(said) != 1:
+            raise NothingFits(f"is the ground of {len(said)} findings and has to be that of one")
+        return pages.plain(said[0])
+
+    def _figure(self, words):
+        found = [html for _, record, html in recorded(self.notebooks, "figure") if record.anchor == words]
+        if len(found) != 1:
+            raise NothingFits(f"fits {len(found)} figures and has to fit one")
+        return f"```{{raw}} html\n{found[0]}\n```"
+
+    def _speaks(self, _):
+        return pages.speaks(self.claims)
