@@ -231,10 +231,33 @@ check(
 # $\sigma \to \infty$, $\lambda \to -1$ and $\sigma v \to \gamma\, c/\lVert c\rVert$, while the fit without BN,
 # $(\Sigma + \sigma^2I)^{-1}c$, shrinks like $c/\sigma^2$.
 #
-# **(vii)** The L2-equivalent rate of it all, on the clean loss, is
-# $-v'\nabla_v L/\lVert v\rVert^2 = \lambda\rho + (1 + \lambda)\sigma^2$ with $\rho = v'\Sigma v/\lVert v\rVert^2$.
+# **(vii)** *Two L2-equivalent rates.* Let $\tau = \gamma^2/\lVert v\rVert^2$, the variance of the output a unit of
+# squared length. On the loss that training sees, the one on noisy inputs, the rate is $\alpha = \lambda\tau$
+# ({prf:ref}`thm-rate`). On the clean loss it is larger:
 #
-# **(viii)** *The control.* With weight normalization, $\lVert v\rVert = \gamma$ in place of BN, white noise changes no
+# $$
+# \alpha_{\text{clean}} \;=\; -\frac{v'\nabla_v L}{\lVert v\rVert^2} \;=\; \alpha + \sigma^2 .
+# $$
+#
+# This holds at every $v$ on the ellipsoid, at rest or not; for any $N$ the difference is
+# $v'Nv/\lVert v\rVert^2$.
+#
+# **(viii)** *Which of the two rises with the noise.* At the minimizers of {prf:ref}`thm-noise` (ii), with $\gamma$
+# fixed, let $\theta = \mathrm d\tau/\mathrm d\sigma^2$. Then $\theta \ge 1$, with equality exactly if $c$ lies in one
+# eigenspace of $\Sigma$, and
+#
+# $$
+# \frac{\mathrm d\alpha}{\mathrm d\sigma^2} = \lambda\bigl(\theta - \tfrac12\bigr) - \tfrac12,
+# \qquad
+# \frac{\mathrm d\alpha_{\text{clean}}}{\mathrm d\sigma^2} = \lambda\bigl(\theta - \tfrac12\bigr) + \tfrac12 .
+# $$
+#
+# So $\alpha$ rises exactly where $\lambda > 1/(2\theta - 1)$: wherever $\lambda > 1$, and nowhere where
+# $\lambda \le 0$. $\alpha_{\text{clean}}$ rises exactly where $\lambda > -1/(2\theta - 1)$: wherever
+# $\lambda \ge 0$. As $\sigma \to \infty$, $\alpha/\sigma^2 \to -1$ and
+# $\alpha_{\text{clean}}/\sigma \to \lVert c\rVert/\gamma$.
+#
+# **(ix)** *The control.* With weight normalization, $\lVert v\rVert = \gamma$ in place of BN, white noise changes no
 # minimizer. It only lowers the multiplier, by $\sigma^2$.
 # ::::
 #
@@ -260,10 +283,22 @@ check(
 # tends to $c$; and $\sigma^2\kappa^2 \to \lVert c\rVert^2$, whence $\kappa \to 0$ and $\lambda \to -1$; and
 # $\sigma v = \frac{\gamma}{\sigma\kappa}\, \sigma^2(\Sigma + \sigma^2I)^{-1}c \to \gamma c/\lVert c\rVert$.
 #
-# **(vii)** Multiply $\nabla_v L = -\lambda\Sigma v - (1 + \lambda)\sigma^2v$, from {prf:ref}`thm-noise` (iii), by
-# $-v'/\lVert v\rVert^2$.
+# **(vii)** The noisy loss is $L(v) + \tfrac12 v'Nv$, so its gradient is $\nabla_v L + Nv$. Multiply by
+# $-v'/\lVert v\rVert^2$: the rate on the noisy loss is that on the clean one less $v'Nv/\lVert v\rVert^2$.
 #
-# **(viii)** The noisy loss is $L(v) + \tfrac12\sigma^2\lVert v\rVert^2 = L(v) + \tfrac12\sigma^2\gamma^2$ on the
+# **(viii)** Write $f_k = c'(\Sigma + \sigma^2I)^{-k}c$. Then $\kappa^2 = f_1$ and
+# $\lVert v\rVert^2 = \gamma^2 f_2/f_1$, so $\tau = f_1/f_2$. As $\mathrm df_k/\mathrm d\sigma^2 = -k f_{k+1}$,
+# $\theta = (-f_2^2 + 2f_1f_3)/f_2^2 = 2f_1f_3/f_2^2 - 1$. With $B = (\Sigma + \sigma^2I)^{-1/2}$, Cauchy and Schwarz
+# give $f_2^2 = \bigl((Bc)'(B^3c)\bigr)^2 \le \lVert Bc\rVert^2\lVert B^3c\rVert^2 = f_1f_3$; with equality exactly
+# if $B^3c$ is a multiple of $Bc$, that is, if $c$ is an eigenvector of $B^2$, so of $\Sigma$. By (v)
+# $\mathrm d\lambda/\mathrm d\sigma^2 = -f_2/(2\gamma\kappa) = -(1 + \lambda)/(2\tau)$. The product rule for
+# $\lambda\tau$ gives $-(1 + \lambda)/2 + \lambda\theta$, and $\sigma^2$ adds 1. Since $2\theta - 1 \ge 1$, the
+# signs follow. For large $\sigma$, $\tau/\sigma^2 = \sigma^2f_1/(\sigma^4f_2) \to 1$ and $\lambda \to -1$. And
+# $\alpha_{\text{clean}} = (1 + \lambda)\tau - (\tau - \sigma^2)$, where
+# $\tau - \sigma^2 = v'\Sigma v/\lVert v\rVert^2 \le s_{\max}$ and
+# $(1 + \lambda)\tau/\sigma = (\sigma\kappa/\gamma)\,\tau/\sigma^2 \to \lVert c\rVert/\gamma$ by (vi).
+#
+# **(ix)** The noisy loss is $L(v) + \tfrac12\sigma^2\lVert v\rVert^2 = L(v) + \tfrac12\sigma^2\gamma^2$ on the
 # sphere: a constant is added. Its multiplier is
 # $-v'(\nabla_v L + \sigma^2 v)/\gamma^2 = -v'\nabla_v L/\gamma^2 - \sigma^2$. $\square$
 # :::
@@ -498,19 +533,124 @@ check(
 )
 
 # %% [markdown]
-# In the units of weight decay, on the clean loss, the two rates together are
-# $\alpha = \lambda\rho + (1 + \lambda)\sigma^2$. Plain training on noise is weight decay $\sigma^2$.
-# BN regularizes more than that where $\lambda > 0$ and less where $\lambda < 0$.
+# ## In the units of weight decay
+#
+# Which weight decay does BN stand for, then? Two answers are right, and they can differ in sign.
+# Against the loss that training sees, that of noisy inputs, it is $\alpha = \lambda\tau$. This is what
+# the meter reads off noisy batches, and what to hold against the best `weight_decay` of a network
+# that trains on the *same* noise. Against the clean loss it is
+# $\alpha_{\text{clean}} = \alpha + \sigma^2$: training on noise without BN is weight decay $\sigma^2$ there,
+# and BN adds its own $\alpha$ to it.
+
+# %%
+seen = theory.least_squares(moments.with_noise(noise_std=2.0), gamma).l2_rate
+two = theory.noise_path(moments, gamma, [2.0])
+print(
+    f"at σ = 2: α = {two.l2_rate[0]:.3f} = {seen:.3f}, on the clean loss {two.clean_l2_rate[0]:.3f}"
+)
 
 # %% tags=["hide-input"]
-check(
+v, noise_vars = path.weights, noise_stds**2
+size = np.square(v).sum(axis=1)
+for words, measured, curvature in (
+    ("the noisy loss", path.l2_rate, s + noise_vars[:, None]),
+    ("the clean loss", path.clean_l2_rate, s),
+):
+    check(
+        "noise",
+        f"L2-equivalent rate on {words} along the path against -v'grad L / |v|^2 of that loss",
+        measured=measured,
+        predicted=theory.l2_equivalent_rate(v, v * curvature - moments.cross),
+        tolerance=1e-9,  # the two terms nearly cancel where the noise is small
+        source=four,
+    )
+powers = [((R_squared * s) / (s + noise_vars[:, None]) ** k).sum(axis=1) for k in (1, 2, 3)]
+theta = 2 * powers[0] * powers[2] / powers[1] ** 2 - 1
+turning = 1 / (2 * theta - 1)  # the rate above which α rises
+
+
+def l2_rate(noise_var):  # of complex noise too
+    along = [((R_squared * s) / (s + noise_var) ** k).sum() for k in (1, 2)]
+    return (np.sqrt(along[0]) / gamma - 1) * along[0] / along[1]
+
+
+rising = np.array([l2_rate(variance + 1j * step).imag / step for variance in noise_vars])
+slope_check = check(
     "noise",
-    "L2-equivalent rate on the clean loss along the path against -v'grad L / "
-    "|v|^2 of the clean loss",
-    measured=path.l2_rate,
-    predicted=theory.l2_equivalent_rate(path.weights, path.weights * s - moments.cross),
-    tolerance=1e-9,  # the two terms nearly cancel where the noise is small
+    "derivative of the L2-equivalent rate in the noise variance, by complex step, against lambda"
+    " (theta - 1/2) - 1/2",
+    measured=rising,
+    predicted=path.rate * (theta - 0.5) - 0.5,
+    tolerance=1e-11,
     source=four,
+)
+signs = {
+    "the L2-equivalent rate rises": (rising > 0, path.rate > turning),
+    "the one on the clean loss rises": (rising + 1 > 0, path.rate > -turning),
+}
+for what, (measured, predicted) in signs.items():
+    check(
+        "noise",
+        f"whether {what} with the noise, at each of 300 levels, by complex step, against whether"
+        " the rate is above its threshold",
+        measured=measured.astype(int),
+        predicted=predicted.astype(int),
+        kind="exact",
+        source=four,
+    )
+peak = path.l2_rate.argmax()
+finding(
+    "In units of weight decay BN has two rates. On noisy inputs α grows from {first:.2f} to {top:.2f}"
+    " at σ = {at:.2f}, then falls, to {two:.2f} at σ = 2; on the clean loss it is larger by σ² and"
+    " {clean:.2f} there. Where α turns, λ has come down to its threshold: the slopes follow the"
+    " theorem to {difference:.0e}.",
+    slope_check,
+    first=path.l2_rate[0],
+    top=path.l2_rate[peak],
+    at=noise_stds[peak],
+    two=two.l2_rate[0],
+    clean=two.clean_l2_rate[0],
+)
+
+# %% tags=["hide-input"]
+near = noise_stds < 2.2
+picture = Picture(1, 2, height=3.4)
+left, right = picture
+left.ax.axhline(0, color=INK, linewidth=0.8)
+left.line(noise_stds[near], path.l2_rate[near], "α, on noisy inputs", "batch")
+left.line(noise_stds[near], path.clean_l2_rate[near], "on the clean loss", "signal")
+left.line(noise_stds[near], noise_vars[near], "without BN, σ²", "none", "--")
+left.set(
+    xlabel="noise_std σ",
+    title="in units of weight decay",
+    xscale="log",
+    ylim=(-1.7, 2.6),
+    legend={"loc": "lower left"},
+)
+right.line(noise_stds[near], path.rate[near], "λ", "theory")
+right.line(noise_stds[near], turning[near], "α rises above", "batch", ":")
+right.line(noise_stds[near], -turning[near], "on the clean loss, above", "signal", ":")
+right.dots(noise_stds[peak], path.rate[peak], "where α turns", "batch")
+right.set(xlabel="noise_std σ", title="rate and thresholds", xscale="log", legend=True)
+picture.show(
+    says="Left: the two L2-equivalent rates. α first rises with the noise, then falls through zero;"
+    " on the clean loss the rate exceeds plain training on noise (dashed) as long as λ is positive."
+    " Right: α rises while λ is above its threshold (dotted), 1/(2θ − 1).",
+    source=four,
+    name="noise-l2-rates",
+)
+
+# %% [markdown]
+# So "more noise, more weight decay" is no law of BN. With $\gamma$ fixed, $\lambda$ always falls, and
+# $\alpha$ rises only as long as $\lambda$ is large enough. The criterion of one rate does not fit the
+# other, nor does the sign of $\lambda$ decide:
+
+# %% tags=["hide-input"]
+falls = np.sum((path.rate > 0) & (rising <= 0))
+rises = np.sum((path.rate < 0) & (rising + 1 > 0))
+sentence(
+    f"Of {len(noise_stds)} noise levels, λ is positive and α falls all the same at {falls}; λ is"
+    f" negative and α on the clean loss rises all the same at {rises}."
 )
 
 # %% [markdown]
@@ -547,7 +687,7 @@ n = exactly_white(rows, len(s), x, t)
 # %%
 unit, loss_fn = models.unit(len(s), gamma), training.half_squared_error
 expected = theory.noise_path(moments, gamma, noise_stds[::30])
-slopes, rates, signals = [], [], []
+slopes, rates, signals, l2_rates = [], [], [], []
 for noise_std, weights in zip(expected.noise_stds, expected.weights):
     unit[0].weight.data = 7 * torch.from_numpy(weights)[None, :]
     batch = torch.from_numpy(x + noise_std * n), torch.from_numpy(t)
@@ -555,6 +695,7 @@ for noise_std, weights in zip(expected.noise_stds, expected.weights):
     slopes.append(torch.autograd.grad(loss, unit[0].weight)[0].norm().item())
     report = meter.measure(unit, [batch], loss_fn)
     rates.append(report.rate[0])
+    l2_rates.append(report.l2_rate[0])
     signals.append(np.var(x @ (7 * weights)) / report.batch_var[0])
 
 # %% tags=["hide-input"]
@@ -566,6 +707,15 @@ read = check(
     measured=1 + np.array(rates),
     predicted=1 + expected.rate,
     tolerance=1e-12,
+    **generated,
+)
+check(
+    "noise",
+    "L2-equivalent rate read by bnlib.meter off noisy rows against the closed form on noisy inputs, ten"
+    " noise levels",
+    measured=np.array(l2_rates),
+    predicted=expected.l2_rate,
+    tolerance=1e-11,
     **generated,
 )
 check(
@@ -711,16 +861,22 @@ check(
 #   $1 + \lambda = (\sigma_t/\gamma)\sqrt{\sum_i R_i^2\, \mathrm{SNR}_i/(1 + \mathrm{SNR}_i)}$. The
 #   slope of $\ln(1+\lambda)$ in $\ln\sigma$ is minus the noise's share.
 # - Signal is charged at $\lambda$, noise at $1 + \lambda$.
+# - In units of weight decay BN is worth $\alpha = \lambda\tau$ on the noisy loss and $\alpha + \sigma^2$ on
+#   the clean one. With $\gamma$ fixed, $\alpha$ rises with the noise exactly where
+#   $\lambda > 1/(2\theta - 1)$.
 # - Directions are turned down by Wiener factors, and BN's gain holds the output up: its weights fall
 #   like $1/\sigma$, not $1/\sigma^2$. The fit under weight normalization does none of this.
 #
 # ## Where it stops
 #
-# - The budget (i) holds for every loss. The closed forms (ii) to (viii) are for squared loss, where
+# - The budget (i) holds for every loss. The closed forms (ii) to (ix) are for squared loss, where
 #   noise is a quadratic penalty exactly; for other losses it is so only to first order in the noise's
-#   variance {cite:p}`bishop1995`.
+#   variance {cite:p}`bishop1995`, and $\alpha_{\text{clean}} - \alpha$ is not $\sigma^2$. For the logistic
+#   loss on Gaussian inputs {doc}`cross-entropy` has a closed form of its own.
 # - $\gamma$ is fixed here. Learned without decay it ends at $\gamma = \kappa$, where $\lambda = 0$:
-#   then BN charges noise at rate 1 and signal not at all, like plain training on noise.
+#   then BN charges noise at rate 1 and signal not at all, like plain training on noise. With decay
+#   $a > 0$ on it, $\lambda = a$ at every noise level, and $\alpha = a\tau$ always rises, at the rate
+#   $a\theta$. (That decay is a rate under SGD and coupled Adam, not under AdamW: {doc}`stationarity`.)
 # - At high noise $\lambda$ is negative and BN inflates. Whether what BN does is near the best that
 #   could be done is a question for data: {doc}`noise-sweep` asks it.
 # - Noise behind the first layer is not additive and not independent of the signal. The split survives

@@ -21,7 +21,8 @@ class LeastSquaresFit:
     rate : float or ndarray, shape (k,)
         lambda: the fit minimizes L(v) + (lambda/2) v'Sigma v without batch normalization.
     l2_rate : float or ndarray, shape (k,)
-        alpha = lambda v'Sigma v / norm(v)^2, in units of ``weight_decay``.
+        alpha = lambda v'Sigma v / norm(v)^2, in units of ``weight_decay``, on the loss of these moments: that of
+        noisy inputs, where the moments are.
     loss : float or ndarray, shape (k,)
         (1/2) E (t - b - v'x)^2 at the minimizer.
     """

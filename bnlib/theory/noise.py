@@ -25,8 +25,11 @@ class NoisePath:
     signal_share, noise_share : ndarray, shape (S,)
         v'Sigma v / gamma^2 and v'N v / gamma^2; they add to 1.
     l2_rate : ndarray, shape (S,)
-        alpha = lambda rho + (1 + lambda) noise_std^2 with rho = v'Sigma v / norm(v)^2: what the noise and
-        the constraint together put on top of the *clean* loss, in units of ``weight_decay``.
+        alpha = lambda gamma^2 / norm(v)^2, in units of ``weight_decay``, on the loss that training sees, that of
+        noisy inputs: what `least_squares` gives for ``moments.with_noise(...)``, and the meter for noisy batches.
+        To be held against the best ``weight_decay`` on the same noise. It has the sign of lambda.
+    clean_l2_rate : ndarray, shape (S,)
+        alpha + noise_std^2: what the noise and the constraint together put on top of the *clean* loss.
     wiener : ndarray, shape (S, d)
         SNR_i / (1 + SNR_i) with SNR_i = s_i / noise_std^2, directions in the order of
         ``moments.spectrum`` (ascending s_i).
@@ -38,6 +41,7 @@ class NoisePath:
     signal_share: NDArray[np.float64]
     noise_share: NDArray[np.float64]
     l2_rate: NDArray[np.float64]
+    clean_l2_rate: NDArray[np.float64]
     wiener: NDArray[np.float64]
 
 
@@ -69,6 +73,8 @@ def noise_path(moments: Moments, gamma: float, noise_stds: ArrayLike) -> NoisePa
     >>> path = noise_path(moments, gamma=0.4, noise_stds=[0.0, 1.0])
     >>> path.rate.round(4), path.signal_share
     (array([1.    , 0.4142]), array([1. , 0.5]))
+    >>> path.l2_rate.round(4), path.clean_l2_rate.round(4)
+    (array([1.    , 0.8284]), array([1.    , 1.8284]))
     """
     if moments.cross.ndim != 1:
         raise ValueError(f"moments has cross of shape {moments.cross.shape}; a path takes one target, shape (d,)")
@@ -92,7 +98,9 @@ def noise_path(moments: Moments, gamma: float, noise_stds: ArrayLike) -> NoisePa
         weights=coordinates @ U.T,
         signal_share=signal / gamma**2,
         noise_share=noise_var * norm_squared / gamma**2,
-        l2_rate=multiplier * signal / norm_squared + shrinkage * noise_var,
+        l2_rate=multiplier * (gamma**2 / norm_squared),
+        # in this form two large terms do not cancel where the rate is near -1
+        clean_l2_rate=multiplier * signal / norm_squared + shrinkage * noise_var,
         wiener=s * inverse,
     )
 

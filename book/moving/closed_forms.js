@@ -82,7 +82,8 @@ export function noisePath(variances, cross, gamma, noiseStd) {
     weights,
     signalShare: signal / gamma ** 2,
     noiseShare: (noiseVar * normSquared) / gamma ** 2,
-    l2Rate: (multiplier * signal) / normSquared + (1 + multiplier) * noiseVar,
+    l2Rate: (multiplier * gamma ** 2) / normSquared, // on the loss that training sees
+    cleanL2Rate: (multiplier * signal) / normSquared + (1 + multiplier) * noiseVar,
     wiener: variances.map((s, i) => s / noisy[i]),
   };
 }

@@ -76,6 +76,7 @@ export function noise(host) {
           ["signal", percent(now.signalShare)],
           ["noise", percent(now.noiseShare)],
           ["L2-equivalent α", signed(now.l2Rate)],
+          ["α on the clean loss", signed(now.cleanL2Rate)],
         ],
         says:
           `λ = ${signed(now.rate)}: ${verdict(now.rate)}. ` +

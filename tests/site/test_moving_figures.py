@@ -80,7 +80,8 @@ def pairs():
         shares = 0.9 * index**alignment / (index**alignment).sum()
         moments = Moments(np.zeros(6), np.diag(variances), np.sqrt(variances * shares), 1.0)
         path = theory.noise_path(moments, gamma, [level])
-        parts = [path.rate, path.weights, path.signal_share, path.noise_share, path.l2_rate, path.wiener]
+        parts = [path.rate, path.weights, path.signal_share, path.noise_share]
+        parts += [path.l2_rate, path.clean_l2_rate, path.wiener]
         given = [variances.tolist(), moments.cross.tolist(), gamma, level]
         yield "noisePath", given, np.concatenate([part.ravel() for part in parts])
     for weight_decay, norm, gamma, eps in product((1e-4, 0.3), (0.1, 7.0), (0.4, -2.0), (1e-5, 0.5)):

@@ -80,8 +80,10 @@ def path(case):
         yield relative(found.rate[i], lift - 1, scale=lift + 1), bound
         yield relative(found.signal_share[i], signal, scale=1), 2 * bound
         yield relative(found.noise_share[i], spent, scale=1), 2 * bound
-        alpha = (lift - 1) * rho + lift * high(noise)
-        yield relative(found.l2_rate[i], alpha, scale=(lift + 1) * rho + lift * high(noise)), 3 * bound
+        tau = mpmath.mpf(GAMMA) ** 2 / size
+        yield relative(found.l2_rate[i], (lift - 1) * tau, scale=(lift + 1) * tau), 3 * bound
+        clean = (lift - 1) * rho + lift * high(noise)
+        yield relative(found.clean_l2_rate[i], clean, scale=(lift + 1) * rho + lift * high(noise)), 3 * bound
         if noise:
             wiener = [max(s, 0) / (max(s, 0) + high(noise)) for s in case.s]
             yield relative(found.wiener[i], wiener, scale=1), bound

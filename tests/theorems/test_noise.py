@@ -1,5 +1,7 @@
 """Theorem noise: noisy inputs, signal against noise."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,77 @@ def test_exact_two_rates_as_an_identity():
         )
 
 
+def test_exact_two_l2_rates_at_every_v():
+    """(vii) at rest or not: on the clean loss alpha is larger by v'Nv/|v|^2, whatever v and N."""
+    for seed in each(SEEDS):
+        case, source = NoisyCase(seed), Rational(seed + 500)
+        source.d = len(case.cross)
+        v = source.vector()
+        of_noisy, of_clean = ((case.cross - cov @ v) @ v / (v @ v) for cov in (case.cov + case.noise_cov, case.cov))
+        same(of_clean, of_noisy + v @ case.noise_cov @ v / (v @ v))
+
+
+class Slopes:
+    """(ix) by dual numbers: the two L2-equivalent rates at rest and how they change with the noise variance."""
+
+    def __init__(self, case):
+        at = case.noise_var
+        self.f = [None, *(self.moment(case, power).value for power in (1, 2, 3))]
+        f_1, f_2 = (self.moment(case, power, Dual(at, 1)) for power in (1, 2))
+        # kappa/gamma = 1/h at this noise, and its logarithm changes by half of what that of kappa^2 changes by
+        self.lift = Dual(1 / case.h, f_1.slope / (2 * f_1.value) / case.h)
+        self.tau = f_1 / f_2
+        self.alpha = (self.lift - 1) * self.tau
+        self.clean = self.alpha + Dual(at, 1)
+
+    @staticmethod
+    def moment(case, power, noise_var=None):
+        """f_k = c'(Sigma + sigma^2 I)^-k c."""
+        total = case.cov + identity(len(case.cross)) * (Dual(case.noise_var) if noise_var is None else noise_var)
+        y = case.cross
+        for _ in range(power):
+            y = solve(total, y)
+        return Dual.of(case.cross @ y)
+
+    @property
+    def theta(self):
+        return 2 * self.f[1] * self.f[3] / self.f[2] ** 2 - 1
+
+
+def assert_which_rate_rises(threshold):
+    """alpha rises exactly where lambda > threshold(theta), alpha_clean where lambda > -threshold(theta)."""
+    signs = set()
+    for seed in each(range(4 * len(SEEDS))):
+        found = Slopes(NoisyCase(seed))
+        multiplier, rises = found.lift.value - 1, (found.alpha.slope > 0, found.clean.slope > 0)
+        same(Fraction(rises[0]), Fraction(multiplier > threshold(found.theta)))
+        same(Fraction(rises[1]), Fraction(multiplier > -threshold(found.theta)))
+        signs.add(rises)
+    assert signs == {(True, True), (False, True), (False, False)}
+
+
+def test_exact_slopes_of_the_two_l2_rates():
+    """(ix): d tau = theta >= 1, d alpha = (kappa/gamma)(theta - 1/2) - theta, d alpha_clean = that + 1."""
+    for seed in each(SEEDS):
+        case = NoisyCase(seed)
+        found = Slopes(case)
+        theta, lift = found.theta, found.lift.value
+        same(found.tau.slope, theta)
+        assert theta >= 1
+        assert theta > 1 or len(case.cross) == 1
+        same(found.alpha.slope, lift * (theta - Fraction(1, 2)) - theta)
+        same(found.clean.slope, lift * (theta - Fraction(1, 2)) - (theta - 1))
+        gamma, step = case.h * np.sqrt(float(found.f[1])), 1e-4 * float(case.noise_var)
+        path = noise_path(case.moments, gamma, np.sqrt(float(case.noise_var) + np.array([-step, step])))
+        for rates, dual in ((path.l2_rate, found.alpha), (path.clean_l2_rate, found.clean)):
+            scale = float(lift * theta + theta + abs(dual.value) / case.noise_var)
+            same((rates[1] - rates[0]) / (2 * step), dual.slope, rtol=1e-6, scale=scale)
+
+
+def test_exact_which_l2_rate_rises_with_the_noise():
+    assert_which_rate_rises(lambda theta: 1 / (2 * theta - 1))
+
+
 def test_exact_derivative_in_the_noise_variance():
     """(v) by dual numbers: 2 (1 + lambda) lambda' gamma^2 = d kappa^2 / d sigma^2 = -c'(Sigma + sigma^2 I)^-2 c."""
     for seed in each(SEEDS):
@@ -150,9 +223,10 @@ def test_exact_path_quantities():
         signal = v @ case.cov @ v
         same(path.signal_share[0], signal / fit.gamma_squared)
         same(path.noise_share[0], case.noise_var * size / fit.gamma_squared)
-        # written as the gradient of the clean loss along v, a formula of its own; on the scale of its terms
-        along = (case.cross @ v - signal) / size
-        assert abs(path.l2_rate[0] - float(along)) < 1e-10 * float((case.cross @ v + signal) / size)
+        # written as gradients along v, formulas of their own; on the scale of their terms
+        pull, spent = case.cross @ v, case.noise_var * size
+        same(path.l2_rate[0], (pull - signal - spent) / size, scale=float((pull + signal + spent) / size))
+        same(path.clean_l2_rate[0], (pull - signal) / size, scale=float((pull + signal) / size))
 
         s = np.array(sorted(source.positive() + i for i in range(source.d)))
         cross = source.vector()
@@ -196,6 +270,15 @@ def test_torch_unit_on_noisy_rows(seed, sigma):
     grad_w, grad_gamma = torch.autograd.grad(loss, [w, norm.weight])
     assert grad_w.norm() < 1e-12 * t.var() / w.norm()
     same(-grad_gamma.item() / gamma, path.rate[0])
+    # without BN: autograd's gradient at the effective weights, of the loss on noisy rows and of that on clean ones
+    for rows, found in ((inputs, path.l2_rate[0]), (torch.from_numpy(X), path.clean_l2_rate[0])):
+        v = torch.from_numpy(path.weights[0]).requires_grad_()
+        output = (rows - rows.mean(dim=0)) @ v
+        loss = (output - torch.from_numpy(t - t.mean())).square().mean() / 2
+        (grad_v,) = torch.autograd.grad(loss, v)
+        size = path.weights[0] @ path.weights[0]
+        scale = (abs(path.rate[0]) + 2) * gamma**2 / size
+        same(-(v @ grad_v).item() / size, found, scale=scale)
 
 
 def test_property_path_against_sampled_noise():
@@ -244,8 +327,31 @@ def test_property_path_from_the_known_spectrum(case, gamma, sigma):
     same(path.signal_share[0] + path.noise_share[0], 1.0, 1e-12)
     same(path.noise_share[0], std**2 * (v @ v) / gamma**2, 1e-8)
     rho = v @ (case.U * case.s) @ case.U.T @ v / (v @ v)
-    alpha = path.rate[0] * rho + (1 + path.rate[0]) * std**2
-    assert abs(path.l2_rate[0] - alpha) < 1e-8 * (rho + (1 + path.rate[0]) * (std**2 + rho))
+    clean = path.rate[0] * rho + (1 + path.rate[0]) * std**2
+    same(path.clean_l2_rate[0], clean, 1e-8, scale=rho + (1 + path.rate[0]) * (std**2 + rho))
+    same(path.l2_rate[0], path.rate[0] * (rho + std**2), 1e-8, scale=(2 + path.rate[0]) * (std**2 + rho))
+
+
+@drawn(problems(), gammas, noise_levels)
+def test_property_l2_rate_is_that_of_least_squares_on_noisy_moments(case, gamma, sigma):
+    std = sigma * np.sqrt(case.s.max())
+    path, fit = noise_path(case.moments, gamma, [std]), least_squares(case.moments.with_noise(noise_std=std), gamma)
+    tau = gamma**2 / (fit.weights @ fit.weights)
+    same(path.l2_rate[0], fit.l2_rate, 1e-8, scale=(2 + path.rate[0]) * tau)
+    assert np.sign(path.l2_rate[0]) == np.sign(path.rate[0])
+
+
+@drawn(problems("well", "single"), st.floats(0.2, 5.0), st.floats(0.05, 5.0))
+def test_property_which_l2_rate_rises_with_the_noise(case, ratio, sigma):
+    """(ix) on the path itself, at noise levels a little apart: alpha rises above the threshold, clean above its negative."""
+    std = sigma * np.sqrt(case.s.max())
+    powers = [(case.along**2 / (case.s + std**2) ** power).sum() for power in (1, 2, 3)]
+    threshold = 1 / (4 * powers[0] * powers[2] / powers[1] ** 2 - 3)
+    path = noise_path(case.moments, ratio * np.sqrt(powers[0]), std * np.array([1.0, 1 + 1e-4]))
+    multiplier = 1 / ratio - 1
+    for rates, at in ((path.l2_rate, threshold), (path.clean_l2_rate, -threshold)):
+        if abs(multiplier - at) > 0.01:
+            assert (rates[1] > rates[0]) == (multiplier > at)
 
 
 @drawn(problems(), gammas, st.lists(noise_levels, min_size=2, max_size=6, unique=True))
@@ -274,6 +380,11 @@ def test_property_limits(case, gamma):
     same(path.weights[0], fit.weights, case.tolerance)
     same(path.rate[0], fit.rate, case.tolerance * (1 + abs(1 / fit.rate)))
     same(path.l2_rate[0], fit.l2_rate, case.tolerance * (10 + abs(10 / fit.rate)))
+    same(path.clean_l2_rate[0], fit.l2_rate, case.tolerance * (10 + abs(10 / fit.rate)))
+    # alpha ends like -sigma^2, alpha_clean like sigma |c| / gamma; the next terms are 1e-7 of what scales them
+    end = np.linalg.norm(case.moments.cross) / abs(gamma)
+    same(path.l2_rate[1] / (scale * 1e7) ** 2, -1.0, 2e-7, scale=1 + end / scale)
+    same(path.clean_l2_rate[1] / (scale * 1e7), end, 2e-7, scale=scale)
     c, std = case.moments.cross, scale * 1e7
     same(path.weights[1], abs(gamma) * c / (std * np.linalg.norm(c)))
     # 1 + lambda is about 1e-7 here, and lambda = -1 + it keeps nine of its digits
@@ -329,6 +440,26 @@ def test_control_broken_noise_formula_is_caught(name):
         for seed in SEEDS:
             case = NoisyCase(seed)
             assert_theorem(BROKEN[name], case, case.white)
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [lambda theta: 0, lambda theta: 1, lambda theta: 1 / theta, lambda theta: -1 / (2 * theta - 1)],
+    ids=["zero", "one", "theta for 2 theta - 1", "sign"],
+)
+def test_control_another_threshold_for_rising_is_caught(threshold):
+    with pytest.raises(AssertionError):
+        assert_which_rate_rises(threshold)
+
+
+def test_control_the_two_l2_rates_can_differ_in_sign():
+    """One under the name of the other is noticed: at this noise one is negative and the other positive."""
+    moments = Moments([0.0], [[1.0]], [0.8], 1.0)
+    path = noise_path(moments, 0.6, [2.0])
+    assert path.l2_rate[0] < 0 < path.clean_l2_rate[0]
+    same(path.clean_l2_rate[0] - path.l2_rate[0], 4.0)
+    with pytest.raises(AssertionError):
+        same(path.clean_l2_rate[0], least_squares(moments.with_noise(noise_std=2.0), 0.6).l2_rate)
 
 
 def test_control_one_rate_for_signal_and_noise_is_caught():
