@@ -8,9 +8,17 @@ Everything here is NumPy in float64; gamma may be of either sign, since w absorb
 
 from bnlib.moments import Moments
 from bnlib.theory.fits import LeastSquaresFit, least_squares
-from bnlib.theory.minibatch import minibatch_decay, minibatch_factor
+from bnlib.theory.half_tuned import (
+    leave_one_out_scale,
+    recommended_batch_size,
+    recommended_gamma,
+    recommended_gamma_decay,
+    recommended_rate,
+)
+from bnlib.theory.minibatch import minibatch_decay, minibatch_factor, minibatch_worth
 from bnlib.theory.noise import NoisePath, noise_path, signal_and_noise
 from bnlib.theory.rates import effective_weights, l2_equivalent_rate, rate, weight_decay_rate
+from bnlib.theory.true_length import needed_rate, true_length_excess, true_length_rate
 
 __all__ = [
     "LeastSquaresFit",
@@ -19,10 +27,19 @@ __all__ = [
     "effective_weights",
     "l2_equivalent_rate",
     "least_squares",
+    "leave_one_out_scale",
     "minibatch_decay",
     "minibatch_factor",
+    "minibatch_worth",
+    "needed_rate",
     "noise_path",
     "rate",
+    "recommended_batch_size",
+    "recommended_gamma",
+    "recommended_gamma_decay",
+    "recommended_rate",
     "signal_and_noise",
+    "true_length_excess",
+    "true_length_rate",
     "weight_decay_rate",
 ]
