@@ -81,6 +81,19 @@ class Source:
         return ", ".join(words)
 
 
+def name_of(dataset):
+    """What statements call a data set, however much of it is used.
+
+    Examples
+    --------
+    >>> [name_of(dataset) for dataset in ("mnist-5k", "mnist", "fashion-mnist")]
+    ['MNIST', 'MNIST', 'Fashion-MNIST']
+    """
+    from bnlib.data import TITLES
+
+    return TITLES[dataset].split(",")[0]
+
+
 def _said(value):
     if isinstance(value, float):
         return f"{value:g}"

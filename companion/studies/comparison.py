@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnlib import data, experiments, search
 from bnlib.training import Arm, Schedule
-from companion.records import Source
+from companion.records import Source, name_of
 
 DECAYS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # half decades
 BN, BN_FIXED = "BN, untuned", "BN, gamma fixed at 1"
@@ -23,17 +23,6 @@ UNTUNED = {
     LAYER: Arm("layer"),
     NONE: Arm("none"),
 }
-
-
-def name_of(dataset):
-    """What statements call a data set, however much of it is used.
-
-    Examples
-    --------
-    >>> [name_of(dataset) for dataset in ("mnist-5k", "mnist", "fashion-mnist")]
-    ['MNIST', 'MNIST', 'Fashion-MNIST']
-    """
-    return data.TITLES[dataset].split(",")[0]
 
 
 def arms():
