@@ -72,7 +72,7 @@ def read_out(dataset, digit, components, rows=None):
     """
     loaded = data.load(dataset)
     parts = {name: slice(rows if name == "train" else None) for name in ("train", "validation", "test")}
-    pixels = {name: part[parts[name]].astype(np.float64) for name, part in training.standardize(loaded).items()}
+    pixels = {name: part[parts[name]] for name, part in training.standardize(loaded).items()}
     labels = {name: getattr(loaded, name).labels[part] for name, part in parts.items()}
     seen = Moments.from_data(pixels["train"], labels["train"])
     basis = seen.spectrum[1][:, ::-1][:, :components]
@@ -81,7 +81,7 @@ def read_out(dataset, digit, components, rows=None):
     if digit is not None:
         is_digit = {name: part[:, 0] for name, part in is_digit.items()}
     mean, std = is_digit["train"].mean(axis=0), is_digit["train"].std(axis=0)
-    inputs = {name: (part - seen.mean) @ basis for name, part in pixels.items()}
+    inputs = {name: _projected(part, seen.mean, basis) for name, part in pixels.items()}
     target = {name: (part - mean) / std for name, part in is_digit.items()}
     return ReadOut(
         dataset=loaded,
@@ -93,3 +93,9 @@ def read_out(dataset, digit, components, rows=None):
         pixels=seen,
         basis=basis,
     )
+
+
+def _projected(pixels, mean, basis, chunk_rows=4096):
+    """Coordinates of images in the basis, in float64; all images at once would be hundreds of megabytes."""
+    chunks = np.split(pixels, range(chunk_rows, len(pixels), chunk_rows))
+    return np.concatenate([(chunk.astype(np.float64) - mean) @ basis for chunk in chunks])
