@@ -6,7 +6,8 @@ profile changes::
     {value}`batch-size: network: rank correlation of batch size and learned gamma`
 
 - ``{value}`` gives number and interval, as a link to where they were made;
-- ``{measured}`` adds what was claimed and the verdict;
+- ``{verdict}`` gives the verdict;
+- ``{measured}`` gives number, claim, interval and verdict;
 - ``{finding}`` gives the sentence of "In short" that rests on the check;
 - ``{figure}`` names the anchor of a figure, and gives the figure;
 - ``{speaks}`` gives the profile, the data and the seeds of the headlines.
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from companion.build import BuildFailed, pages
 from companion.build.claims import recorded
 
-PLACEHOLDER = re.compile(r"\{(value|measured|finding|figure|speaks)\}`([^`]*)`")
+PLACEHOLDER = re.compile(r"\{(value|verdict|measured|finding|figure|speaks)\}`([^`]*)`")
 
 
 class NothingFits(BuildFailed):
@@ -80,6 +81,9 @@ class Recorded:
 
     def _value(self, words):
         return pages.value(self._check(words))
+
+    def _verdict(self, words):
+        return f"**{self._check(words)['verdict']}**"
 
     def _measured(self, words):
         check = self._check(words)

@@ -98,6 +98,7 @@ def test_a_value_is_a_link_with_its_interval():
     assert fill("{value}`noise: rate at noise_std 3`", CHECK) == (
         '<a href="noise.html#check-1">−1.07 [−1.50, −0.25]</a>'
     )
+    assert fill("{verdict}`noise: rate at noise_std 3`", CHECK, OTHER) == "**not borne out**"
     assert fill("{value}`noise: rate`", CHECK | {"low": None}) == '<a href="noise.html#check-1">−1.07</a>'
 
 
