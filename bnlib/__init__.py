@@ -42,7 +42,9 @@ The modules behind it, each importing only those before it:
 ``decay``          parameter groups: what decays what
 ``removal``        the twin without batch normalization
 ``stack``          many small networks trained as one
+``descent``        gradient descent on any loss of any model, and to rest
 ``training``       a seeded, deterministic trainer for paired experiments
+``reading``        the rates of many small networks, read at once
 ``runs``           one group of a sweep, and what a look at a network gets
 ``experiments``    sweeps over arms, conditions and seeds, as a table
 ``search``         the best weight decay in such a table, with its error
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from bnlib import (
         data,
         decay,
+        descent,
         experiments,
         folding,
         layers,
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
         models,
         moments,
         passes,
+        reading,
         recorder,
         removal,
         report,
@@ -107,6 +111,7 @@ __all__ = [
     "Schedule",
     "data",
     "decay",
+    "descent",
     "effective_weights",
     "experiments",
     "folding",
@@ -124,6 +129,7 @@ __all__ = [
     "parameter_groups",
     "passes",
     "rate",
+    "reading",
     "recorder",
     "removal",
     "remove_batch_norm",

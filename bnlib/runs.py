@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from bnlib import data, meter, models, moments, source, training
+from bnlib import data, meter, models, moments, reading, source, training
 from bnlib.data import SIDE
 from bnlib.training import Arm, Schedule
 from bnlib.validation import choice, nonnegative
@@ -22,6 +22,7 @@ from bnlib.validation import choice, nonnegative
 # of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients, read
 # until its standard error is this share of it, but no further than so many batches
 RATE_ERROR, RATE_BATCHES, RATE_BATCHES_CONVOLUTIONAL = 0.05, 500, 100
+RATES = ("rate", "l2_rate", "l2_rate_error", "learned_gamma", "gamma_below_0")  # columns of a network that has one
 PARTS = {"train": 10_000, "validation": None, "test": None}  # how many rows are looked at; None: all
 CONVOLUTIONAL_ROWS = 1000  # that are evaluated at a time
 
@@ -209,7 +210,8 @@ def run_group(
         prepared = _prepared(condition.dataset, root)
         scale = np.float32(condition.input_scale)
         used, labels = condition.training_rows(prepared.labels["train"], seed)
-        inputs = prepared.inputs["train"][used] * scale
+        inputs = prepared.inputs["train"][used]  # a copy
+        inputs *= scale
         noise_std = condition.pixel_noise_std * condition.input_scale
         held_out = {part: (prepared.inputs[part] * scale, prepared.labels[part]) for part in ("validation", "test")}
         looks = None
@@ -231,11 +233,14 @@ def run_group(
             found = training.evaluate(trained, part_inputs[:limit], part_labels[:limit], noise_std, seed, chunk_rows)
             for row, (accuracy, loss) in zip(rows, found):
                 row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
-        for row, arm, model in zip(rows, arms, trained):
+        for row, model in zip(rows, trained):
             row |= {"signal_share": _signal_share(model, prepared.cov, condition.pixel_noise_std)}
-            row |= dict.fromkeys(("rate", "l2_rate", "l2_rate_error", "learned_gamma", "gamma_below_0"), np.nan)
-            if arm.normalization == "batch":
-                row |= _reading(model, inputs, labels, schedule, seed, noise_std)
+            row |= dict.fromkeys(RATES, np.nan)
+        normalized = [place for place, arm in enumerate(arms) if arm.normalization == "batch"]
+        if normalized:
+            found = _rates([trained[place] for place in normalized], inputs, labels, schedule, seed, noise_std)
+            for place, columns in zip(normalized, found):
+                rows[place] |= columns
         if looks is not None:
             rows = [_joined(row, found) for row, found in zip(rows, looks.found())]
     return rows
@@ -331,24 +336,38 @@ def _joined(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     return row | found
 
 
-def _reading(
-    model: nn.Module, inputs: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int, noise_std: ArrayLike
-) -> dict[str, float]:
+def _rates(
+    models: Sequence[nn.Sequential],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    noise_std: ArrayLike,
+) -> list[dict[str, float]]:
     """What the meter says of the first layer, on batches as in training and noise that training has not seen."""
     at_most = RATE_BATCHES_CONVOLUTIONAL if schedule.channels else RATE_BATCHES
     passes = -(-at_most // (len(inputs) // schedule.batch_size))
-    drawn = training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
-    loss_fn = nn.functional.cross_entropy
-    report = meter.measure(model, drawn, loss_fn, batches_at_most=at_most, relative_error=RATE_ERROR)
-    first = report.by_layer().iloc[0]
-    gammas = report.gamma[np.equal(report.layer, first.layer)]
-    return {
-        "rate": float(first.rate),
-        "l2_rate": float(first.l2_rate),
-        "l2_rate_error": float(first.l2_rate_error),
-        "learned_gamma": float(np.sqrt(np.mean(gammas**2))),
-        "gamma_below_0": float(np.mean(gammas < 0)),
-    }
+
+    def drawn() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return training.batches(inputs, labels, schedule.batch_size, passes, [seed, 3], noise_std)
+
+    if not schedule.channels:
+        found = reading.read(models, drawn(), at_most, RATE_ERROR)
+        return [_columns(one.rate, one.l2_rate, one.l2_rate_error, one.gamma) for one in found]
+    columns = []
+    for model in models:
+        report = meter.measure(
+            model, drawn(), nn.functional.cross_entropy, batches_at_most=at_most, relative_error=RATE_ERROR
+        )
+        first = report.by_layer().iloc[0]
+        gamma = report.gamma[np.equal(report.layer, first.layer)]
+        columns.append(_columns(first.rate, first.l2_rate, first.l2_rate_error, gamma))
+    return columns
+
+
+def _columns(rate: float, l2_rate: float, l2_rate_error: float, gamma: np.ndarray) -> dict[str, float]:
+    values = (rate, l2_rate, l2_rate_error, np.sqrt(np.mean(gamma**2)), np.mean(gamma < 0))
+    return dict(zip(RATES, map(float, values)))
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Stack:
     """
 
     def __init__(self, models: Sequence[nn.Sequential], weight_decays: Sequence[float], momentum: float) -> None:
-        networks = [_blocks(model) for model in models]
+        networks = [blocks_of(model) for model in models]
         widths = {tuple(linear.out_features for linear, _ in blocks) for blocks in networks}
         if len(widths) != 1:
             raise ValueError(f"models have the widths {sorted(widths)}; all must be alike, and at least one given")
@@ -199,7 +199,7 @@ Block = tuple[Any, Any]  # a linear layer, and the module that normalizes its ou
 Lengths = dict[_Part, torch.Tensor]
 
 
-def _blocks(model: nn.Sequential) -> list["Block"]:
+def blocks_of(model: nn.Sequential) -> list["Block"]:
     """The layers of a network as pairs: the `Linear` and the module that normalizes its output, or None."""
     modules = [module for module in model if not isinstance(module, nn.ReLU)]
     following = [*modules[1:], None]

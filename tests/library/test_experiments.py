@@ -173,7 +173,7 @@ def test_a_row_is_train_evaluate_and_measure(frame):
     report = measure(trained[0], drawn, nn.functional.cross_entropy, batches_at_most=500, relative_error=0.05)
     read = report.by_layer().iloc[0]
     for name in ("rate", "l2_rate", "l2_rate_error"):
-        assert rows.iloc[0][name] == pytest.approx(read[name], rel=1e-12)
+        assert rows.iloc[0][name] == pytest.approx(read[name], rel=1e-6)  # all networks at once: float32 rounding
     assert report.batches == 500 or read.l2_rate_error <= 0.05 * abs(read.l2_rate)
     assert rows.iloc[0]["gamma_below_0"] == (report.gamma < 0).mean()
     gamma = trained[0][1].weight.detach().double()
