@@ -24,7 +24,6 @@ from bnlib.validation import choice, nonnegative
 RATE_ERROR, RATE_BATCHES, RATE_BATCHES_CONVOLUTIONAL = 0.05, 500, 100
 RATES = ("rate", "l2_rate", "l2_rate_error", "learned_gamma", "gamma_below_0")  # columns of a network that has one
 PARTS = {"train": 10_000, "validation": None, "test": None}  # how many rows are looked at; None: all
-CONVOLUTIONAL_ROWS = 1000  # that are evaluated at a time
 
 
 @dataclass(frozen=True)
@@ -229,8 +228,7 @@ def run_group(
         rows = [asdict(arm) | shared for arm in arms]
         for part, limit in PARTS.items():
             part_inputs, part_labels = (inputs, labels) if part == "train" else held_out[part]
-            chunk_rows = CONVOLUTIONAL_ROWS if schedule.channels else None
-            found = training.evaluate(trained, part_inputs[:limit], part_labels[:limit], noise_std, seed, chunk_rows)
+            found = training.evaluate(trained, part_inputs[:limit], part_labels[:limit], noise_std, seed)
             for row, (accuracy, loss) in zip(rows, found):
                 row |= {f"{part}_accuracy": accuracy, f"{part}_loss": loss}
         for row, model in zip(rows, trained):

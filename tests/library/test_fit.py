@@ -122,9 +122,14 @@ def test_images_of_another_side():
         convolutional((1,), side=1)
 
 
-def test_evaluation_in_chunks_is_evaluation():
+def test_evaluation_together_and_in_chunks_is_evaluation():
+    """Networks that begin with a linear layer share one product; what else is there makes no difference but rounding."""
     rng = np.random.default_rng(0)
     inputs, labels = rng.standard_normal((70, 6), dtype=np.float32), rng.integers(3, size=70)
-    model = network((6, 5, 3), seed=1)
-    whole, parts = (evaluate([model], inputs, labels, 0.5, 9, rows)[0] for rows in (None, 16))
-    assert parts == pytest.approx(whole, rel=1e-6)
+    models = [network((6, width, 3), kind, seed=1) for width, kind in enumerate(NORMALIZATIONS, start=5)]
+    models += [nn.Linear(6, 3), network((6, 3))]
+    apart = [evaluate([model], inputs, labels, 0.5, 9, 70)[0] for model in models]
+    assert len(set(apart)) == len(models)
+    for others in ([], [nn.Sequential(nn.Tanh(), nn.Linear(6, 3))]):
+        together = evaluate([*models, *others], inputs, labels, 0.5, 9, 16)[: len(models)]
+        assert together == [pytest.approx(found, rel=1e-6) for found in apart]
