@@ -5,8 +5,9 @@ from itertools import repeat
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from bnlib.models import convolutional, network, unit
+from bnlib.models import NORMALIZATIONS, convolutional, network, unit
 from bnlib.training import evaluate, fit, half_squared_error
 
 
