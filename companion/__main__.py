@@ -44,11 +44,12 @@ def main(arguments=None):
 
 
 def _book(options):
-    from companion.build.chapters import chapters
+    from companion.build.chapters import budgets, chapters
     from companion.build.execute import execute_all
     from companion.build.site import build
 
-    ran = execute_all(chapters(), options.profile, options.jobs)
+    budget = budgets() if options.profile == "quick" else None
+    ran = execute_all(chapters(), options.profile, options.jobs, budget)
     print(
         f"executed {len(ran)} of {len(chapters())} chapters"
         + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")

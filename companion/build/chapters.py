@@ -107,9 +107,16 @@ def find(name):
     return found[0]
 
 
+def budgets():
+    """Chapter to the seconds that it may take in the profile `quick`, from ``book/profiles.yml``."""
+    return _parsed((BOOK / "profiles.yml").read_text()).get("seconds", {})
+
+
 def profiles():
     """Profile to chapter to parameters, from ``book/profiles.yml``; every name in it is checked."""
-    table = _parsed((BOOK / "profiles.yml").read_text())
+    table = {
+        name: settings for name, settings in _parsed((BOOK / "profiles.yml").read_text()).items() if name != "seconds"
+    }
     names = {chapter.name: chapter for chapter in chapters()}
     for profile, settings in table.items():
         for name, parameters in settings.items():

@@ -112,17 +112,21 @@ def execute(chapter, parameters, target, progress=False):
         partial.unlink(missing_ok=True)
 
 
-def execute_all(chapters, profile, jobs=None):
+def execute_all(chapters, profile, jobs=None, budget=None):
     """Run every chapter that is not current; return the names of those that ran, with their seconds.
 
-    Chapters run in `jobs` processes (default: the number of cores), the longest of last time first.
+    Chapters run in `jobs` processes (default: the number of cores), the longest of last time first. `budget`
+    has the seconds that each is meant to take: one that takes more is named, and one that never ran here counts by it.
     """
     stale = [
         chapter
         for chapter in chapters
         if not is_current(chapter, chapter.parameters(profile), executed_path(chapter, profile))
     ]
-    stale.sort(key=lambda chapter: -_last_seconds(executed_path(chapter, profile)))
+    budget = budget or {}
+    stale.sort(
+        key=lambda one: -record_of(executed_path(one, profile)).get("seconds", budget.get(one.name, float("inf")))
+    )
     ran = {}
     if not stale:
         return ran
@@ -137,9 +141,11 @@ def execute_all(chapters, profile, jobs=None):
         }
         try:
             for future in as_completed(futures):
-                ran[futures[future].name] = future.result()
+                name = futures[future].name
+                ran[name] = future.result()
                 bar.update()
-                bar.write(f"{futures[future].name}: {future.result():.0f} s")
+                over = ran[name] > budget.get(name, float("inf"))
+                bar.write(f"{name}: {ran[name]:.0f} s" + (f", where {budget[name]} are meant" if over else ""))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -168,10 +174,6 @@ def _unexpected_stderr(notebook):
                 if output.get("name") == "stderr":
                     return number, output.text
     return None
-
-
-def _last_seconds(path):
-    return record_of(path).get("seconds", float("inf"))
 
 
 def _keep(partial, failed):

@@ -1,6 +1,7 @@
 """From chapters to executed notebooks: what runs again and when, what a mistake says, and that a failure leaves no trace."""
 
 import functools
+import re
 import shutil
 
 import nbformat
@@ -11,7 +12,7 @@ from bnlib import data, source
 from companion import ROOT
 from companion.build import chapters as chapters_module
 from companion.build import execute as execute_module
-from companion.build.chapters import Chapter, UsageError, chapters, find, profiles
+from companion.build.chapters import Chapter, UsageError, budgets, chapters, find, profiles
 from companion.build.execute import ChapterFailed, execute, execute_all, executed_path, is_current, record_of
 
 TINY = """\
@@ -197,6 +198,14 @@ def test_unknown_names_are_errors_that_list_the_right_ones(tiny):
         profiles()
 
 
+def test_a_chapter_over_its_budget_is_named_while_the_book_is_made(tiny, capfd):
+    (tiny / "profiles.yml").write_text("seconds: {one: 0, two: 600}\nquick: {}\nsmoke: {}\n")
+    execute_all(chapters(), "quick", budget=budgets())
+    said = capfd.readouterr()
+    assert re.search(r"one: \d+ s, where 0 are meant", said.out + said.err)
+    assert re.search(r"two: \d+ s\n", said.out + said.err)
+
+
 def test_a_chapter_without_parameters_has_none(tmp_path):
     path = tmp_path / "none.py"
     path.write_text("# %% [markdown]\n# # None\n")
@@ -208,6 +217,11 @@ def test_a_chapter_without_parameters_has_none(tmp_path):
 
 def test_the_profiles_of_the_book_name_its_chapters_and_parameters():
     assert list(profiles()) == ["smoke", "quick", "paper"]
+
+
+def test_every_chapter_has_a_budget_and_all_together_take_five_minutes_on_two_cores():
+    assert set(budgets()) == {chapter.name for chapter in chapters()}
+    assert sum(budgets().values()) <= 2 * 300
 
 
 @pytest.mark.parametrize(
