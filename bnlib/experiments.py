@@ -24,7 +24,7 @@ __all__ = ["Conditions", "Look", "Run", "by_seed", "run_group", "sweep"]
 def sweep(
     arms: Sequence[Arm],
     conditions: Sequence[Conditions],
-    schedule: Schedule,
+    schedule: Schedule | Sequence[Schedule],
     seeds: Sequence[int],
     *,
     look: Look | None = None,
@@ -38,10 +38,11 @@ def sweep(
     Parameters
     ----------
     arms : sequence of bnlib.training.Arm
-        Trained together where conditions and seed are the same. Where the schedule has channels: of normalization
-        "batch" or "none", without fixed gamma, and trained one by one.
+        Trained together where schedule, conditions and seed are the same. Where a schedule has channels: of
+        normalization "batch" or "none", without fixed gamma, and trained one by one.
     conditions : sequence of Conditions
-    schedule : bnlib.training.Schedule
+    schedule : bnlib.training.Schedule or sequence of them
+        With several, each trains everything: one sweep keeps all processes busy where a sweep a schedule would not.
     seeds : sequence of int
     look : callable, optional
         ``look(run)`` of a `Run` gives a dict that joins the row: numbers, strings, arrays and lists of them, by names
@@ -63,8 +64,7 @@ def sweep(
     Returns
     -------
     pandas.DataFrame
-        One row a condition, seed and arm, in that order: the fields of all three and of the schedule; ``code``,
-        which identifies library and versions; accuracy and loss on ``train`` (of full sets 10,000 rows),
+        One row a schedule, condition, seed and arm, in that order: the fields of all four; ``code``, which identifies library and versions; accuracy and loss on ``train`` (of full sets 10,000 rows),
         ``validation`` and ``test``; ``signal_share``, the mean over the units of the first layer of the signal's
         share in the variance (theorem noise), NaN for convolutions; for batch normalization, the first layer's
         ``rate`` and ``l2_rate`` (`bnlib.meter.Report.by_layer`), ``l2_rate_error``, the standard error of that
@@ -74,9 +74,9 @@ def sweep(
     Raises
     ------
     ValueError
-        If there is no arm, condition or seed, or one is given twice; if an arm does not go with channels; if `look`
-        reads what no key can hold, or gives what is not plain or a name that the row has already; if `look_steps`
-        is not within the training.
+        If there is no arm, condition, schedule or seed, or one is given twice; if an arm does not go with channels; if
+        `look` reads what no key can hold, or gives what is not plain or a name that the row has already; if
+        `look_steps` is not within the training.
     ImportError
         If no `executor` is given and loky, of the extra ``sweeps``, is not installed.
 
@@ -96,12 +96,14 @@ def sweep(
     >>> runs[["normalization", "weight_decay", "train_size", "seed"]].values.tolist()
     [['batch', 0.0, 256, 0], ['none', 0.001, 256, 0]]
     """
-    for name, values in {"arms": arms, "conditions": conditions, "seeds": seeds}.items():
+    schedules = [schedule] if isinstance(schedule, Schedule) else list(schedule)
+    given = {"arms": arms, "conditions": conditions, "schedule": schedules, "seeds": seeds}
+    for name, values in given.items():
         if not len(values):
             raise ValueError(f"{name} is empty; a sweep needs at least one")
         if len(set(values)) < len(values):
             raise ValueError(f"{name} holds one twice; each must be different")
-    for arm in arms if schedule.channels else ():
+    for arm in arms if any(one.channels for one in schedules) else ():
         if arm.normalization not in ("batch", "none") or arm.gamma is not None:
             raise ValueError(
                 f"{arm} does not go with channels; its normalization must be 'batch' or 'none', gamma None"
@@ -114,18 +116,24 @@ def sweep(
         look_steps = tuple(sorted({int(step) for step in look_steps}))
     looked = None if look is None else [source.function_digest(look), look_steps]
     kept = _Store(store or os.environ.get("BNLIB_STORE"))
-    wanted = [(condition, int(seed), arm) for condition in conditions for seed in seeds for arm in arms]
-    keys = {cell: _key(*cell, schedule, looked) for cell in wanted}
+    wanted = [
+        (one, condition, int(seed), arm)
+        for one in schedules
+        for condition in conditions
+        for seed in seeds
+        for arm in arms
+    ]
+    keys = {cell: _key(*cell, looked) for cell in wanted}
     rows = {cell: row for cell in wanted if (row := kept.get(keys[cell])) is not None}
-    groups: dict[tuple[Conditions, int], list[Arm]] = {}
-    for condition, seed, arm in wanted:
-        if (condition, seed, arm) not in rows:
-            groups.setdefault((condition, seed), []).append(arm)
+    groups: dict[tuple[Schedule, Conditions, int], list[Arm]] = {}
+    for one, condition, seed, arm in wanted:
+        if (one, condition, seed, arm) not in rows:
+            groups.setdefault((one, condition, seed), []).append(arm)
     pool: Any = executor or _own_pool()
     with _bar(total=len(wanted), initial=len(rows)) as advance:
         futures = {
-            pool.submit(run_group, group_arms, *group, schedule, root, look, look_steps): group
-            for group, group_arms in groups.items()
+            pool.submit(run_group, group_arms, condition, seed, one, root, look, look_steps): (one, condition, seed)
+            for (one, condition, seed), group_arms in groups.items()
         }
 
         def keep(future: Future) -> None:
@@ -216,7 +224,7 @@ class _Store:
         partial.replace(self._folder / f"{key}.json")
 
 
-def _key(condition: Conditions, seed: int, arm: Arm, schedule: Schedule, looked: Any = None) -> str:
+def _key(schedule: Schedule, condition: Conditions, seed: int, arm: Arm, looked: Any = None) -> str:
     """Identifies a row by all that it depends on: configuration, code, look and data.
 
     Data sets are fixed by their names: their archives are checked by MD5, or part of a pinned wheel.

@@ -53,6 +53,13 @@ def assert_same_bits(first, second):
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
+def test_several_schedules_make_the_rows_of_a_sweep_each(frame):
+    longer = Schedule(hidden=(8,), epochs=3, batch_size=16)
+    apart = [frame, sweep(ARMS, CONDITIONS, longer, SEEDS, executor=Inline())]
+    together = sweep(ARMS, CONDITIONS, [SCHEDULE, longer], SEEDS, executor=Inline())
+    assert_same_bits(together, pd.concat(apart, ignore_index=True))
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_rows_do_not_depend_on_the_number_of_processes(frame, processes):
     with loky.ProcessPoolExecutor(processes) as pool:
@@ -230,6 +237,7 @@ def test_conditions_draw_rows_and_mistakes_anew_with_every_seed():
     ("fault", "message"),
     [
         (lambda: sweep([], CONDITIONS, SCHEDULE, SEEDS), "arms is empty; a sweep needs at least one"),
+        (lambda: sweep(ARMS, CONDITIONS, [], SEEDS), "schedule is empty; a sweep needs at least one"),
         (lambda: sweep(ARMS[:1] * 2, CONDITIONS, SCHEDULE, SEEDS), "arms holds one twice"),
         (lambda: Conditions(label_noise=1.5), "label_noise = 1.5 is no share; it must be from 0 to 1"),
         (lambda: Conditions(input_scale=0), "input_scale = 0 is not positive"),
