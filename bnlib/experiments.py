@@ -64,12 +64,13 @@ def sweep(
     Returns
     -------
     pandas.DataFrame
-        One row a schedule, condition, seed and arm, in that order: the fields of all four; ``code``, which identifies library and versions; accuracy and loss on ``train`` (of full sets 10,000 rows),
-        ``validation`` and ``test``; ``signal_share``, the mean over the units of the first layer of the signal's
-        share in the variance (theorem noise), NaN for convolutions; for batch normalization, the first layer's
-        ``rate`` and ``l2_rate`` (`bnlib.meter.Report.by_layer`), ``l2_rate_error``, the standard error of that
-        reading, ``learned_gamma``, the root mean square of gamma, and ``gamma_below_0``, the share of units with a
-        negative one; and what `look` gives.
+        One row a schedule, condition, seed and arm, in that order: the fields of all four; ``code``, which
+        identifies library and versions; accuracy and loss on ``train`` (of full sets 10,000 rows), ``validation``
+        and ``test``; ``signal_share``, the mean over the units of the first layer of the signal's share in the
+        variance (theorem noise), NaN for convolutions; for batch normalization, the first layer's ``rate`` and
+        ``l2_rate`` (`bnlib.meter.Report.by_layer`), ``l2_rate_error``, the standard error of that reading,
+        ``learned_gamma``, the root mean square of gamma, and ``gamma_below_0``, the share of units with a negative
+        one; and what `look` gives.
 
     Raises
     ------
