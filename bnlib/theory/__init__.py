@@ -7,6 +7,13 @@ Everything here is NumPy in float64; gamma may be of either sign, since w absorb
 """
 
 from bnlib.moments import Moments
+from bnlib.theory.cross_entropy import (
+    LogisticFit,
+    LogisticNoisePath,
+    logistic_fit,
+    logistic_gamma,
+    logistic_noise_path,
+)
 from bnlib.theory.fits import LeastSquaresFit, least_squares
 from bnlib.theory.half_tuned import (
     leave_one_out_scale,
@@ -22,12 +29,17 @@ from bnlib.theory.true_length import needed_rate, true_length_excess, true_lengt
 
 __all__ = [
     "LeastSquaresFit",
+    "LogisticFit",
+    "LogisticNoisePath",
     "Moments",
     "NoisePath",
     "effective_weights",
     "l2_equivalent_rate",
     "least_squares",
     "leave_one_out_scale",
+    "logistic_fit",
+    "logistic_gamma",
+    "logistic_noise_path",
     "minibatch_decay",
     "minibatch_factor",
     "minibatch_worth",
