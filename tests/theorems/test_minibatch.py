@@ -15,7 +15,7 @@ from instances import SEEDS, Rational, same
 from scipy.stats import chi
 from torch import nn
 
-from bnlib.theory import minibatch_decay, minibatch_factor
+from bnlib.theory import minibatch_decay, minibatch_factor, minibatch_worth
 
 
 def exact_factor_squared(M):
@@ -247,6 +247,110 @@ def c4(M):
     return float(minibatch_factor(M)) * math.sqrt(M / (M - 1))
 
 
+class Outputs:
+    """Rational outputs of a unit and a target for each, their standard deviation a whole number of a rational."""
+
+    def __init__(self, seed):
+        source = Rational(seed)
+        source.d = 1
+        self.std, self.mean = source.positive(), source.number()
+        self.z = np.array([*map(Fraction, (-3, -1, 1, 3, -2, 0, 2, -2, 0, 2))])  # of mean 0
+        self.z = self.z * source.nonzero()
+        self.t = np.array([source.number() for _ in self.z])
+        self.t[0] += 20  # never uncorrelated with z
+
+    @property
+    def moments(self):
+        """E z^2, E z^4, E (t - E t) z, E (t - E t) z^3: the last two as the batch sees them."""
+        centred = self.t - self.t.sum() / len(self.t)
+        return [
+            (one * self.z**power).sum() / len(self.z) for one, power in ((1, 2), (1, 4), (centred, 1), (centred, 3))
+        ]
+
+
+def worth(variance, fourth, covariance, third):
+    return third / (2 * covariance * variance) - Fraction(3, 8) * (fourth / variance**2 - 1)
+
+
+def assert_worth(candidate, seed):
+    """By the expansion of t times the normalized output in its own row's share of a batch, to first order in 1/M."""
+    case = Outputs(seed)
+    variance, fourth, covariance, third = case.moments
+    kurtosis = fourth / variance**2 - 3
+    # z has unit variance below: the mean of t times -z^3/2 + (3/8)(rho + 2) z + skewness/2, over E tz
+    expanded = -third / variance / 2 + Fraction(3, 8) * (kurtosis + 2) * covariance
+    same(candidate(case), -expanded / covariance, rtol=1e-11, scale=1.0 + abs(float(expanded / covariance)))
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        lambda case: worth(*case.moments),
+        lambda case: minibatch_worth(case.z.astype(float) + 0.5, case.t.astype(float) - 3.0),
+        lambda case: minibatch_worth(-7.0 * case.z.astype(float), case.t.astype(float)),
+    ],
+    ids=["fractions", "bnlib", "bnlib, other units"],
+)
+def test_exact_worth_of_batches(candidate):
+    for seed in each(SEEDS):
+        assert_worth(candidate, seed)
+
+
+def test_exact_worth_where_the_target_is_linear_in_the_output():
+    """(rho + 6)/8, the leading term of the law that assumes it."""
+    for seed in each(SEEDS):
+        case = Outputs(seed)
+        variance, fourth, _, _ = case.moments
+        same(worth(variance, fourth, 5 * variance, 5 * fourth), (fourth / variance**2 + 3) / 8)
+        found = minibatch_worth(case.z.astype(float), 5 * case.z.astype(float) + 1)
+        same(found, 100 * minibatch_decay(100, float(fourth / variance**2) - 3), rtol=1e-12)
+
+
+def test_property_worth_is_a_column_a_unit():
+    rng = np.random.default_rng(0)
+    outputs = rng.standard_normal((50, 3))
+    targets = np.sign(outputs) + rng.standard_normal((50, 3))
+    columns = [minibatch_worth(z, t) for z, t in zip(outputs.T, targets.T)]
+    same(minibatch_worth(outputs, targets), columns, rtol=1e-12)
+
+
+LAWS = {  # outputs, target, worth
+    "Gaussian, linear": (lambda rng, size: rng.standard_normal(size), lambda z: z, 0.75),
+    "Gaussian, sign": (lambda rng, size: rng.standard_normal(size), np.sign, 2 / 2 - 3 / 4),
+    "Laplace, sign: batches inflate": (lambda rng, size: rng.laplace(0, math.sqrt(0.5), size), np.sign, 3 / 2 - 15 / 8),
+}
+
+
+def assert_learned_gamma(candidate, name):
+    """torch's BatchNorm1d on batches of M and 2M, a channel each: M (E tz/E<t z_hat> - 1), extrapolated to 1/M = 0."""
+    draw, target, _ = LAWS[name]
+    rng = np.random.default_rng(7)
+    scaled, errors = [], []
+    for M in (64, 128):
+        samples = []
+        for _ in range(8):
+            z = draw(rng, (M, 10_000))
+            t = target(z)
+            norm = nn.BatchNorm1d(10_000, eps=1e-30, affine=False).double()
+            # the difference has a tenth of the scatter: both see the same rows
+            samples.append(((norm(torch.from_numpy(z)).numpy() - z) * t).mean(axis=0))
+        samples = np.concatenate(samples)
+        expected = {"Gaussian, linear": 1.0, "Gaussian, sign": math.sqrt(2 / math.pi)}.get(name, math.sqrt(0.5))
+        scaled.append(M * (expected / (expected + samples.mean()) - 1))
+        errors.append(M * samples.std() / math.sqrt(len(samples)) / expected)
+    limit, error = 2 * scaled[1] - scaled[0], math.hypot(2 * errors[1], errors[0])
+    assert error < 0.1
+    assert abs(limit - candidate(name)) < 4 * error
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_torch_batches_of_any_law_are_worth_that(name):
+    draw, target, expected = LAWS[name]
+    assert_learned_gamma(lambda name: expected, name)
+    z = draw(np.random.default_rng(1), 2_000_000)
+    same(minibatch_worth(z, target(z)), expected, rtol=0.1, scale=1.0)
+
+
 BROKEN = {
     "unbiased deviation": c4,
     "no factor": lambda M: 1.0,
@@ -284,3 +388,47 @@ def test_control_broken_moments_are_caught(name):
     with pytest.raises(AssertionError):
         for seed in SEEDS:
             assert_variance_of_variance(BROKEN_VARIANCES[name], Finite(seed, M=2 + seed % 4))
+
+
+BROKEN_WORTHS = {
+    "of injected noise alone": lambda v, f, c, t: (f / v**2 + 3) / 4,
+    "as if the target were linear": lambda v, f, c, t: (f / v**2 + 3) / 8,
+    "no kurtosis": lambda v, f, c, t: t / (2 * c * v) - Fraction(3, 4),
+    "excess for kurtosis": lambda v, f, c, t: worth(v, f, c, t) - Fraction(3, 8),
+    "inverted": lambda v, f, c, t: -worth(v, f, c, t),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_WORTHS)
+def test_control_broken_worths_are_caught(name):
+    with pytest.raises(AssertionError):
+        for seed in SEEDS:
+            assert_worth(lambda case: BROKEN_WORTHS[name](*case.moments), seed)
+
+
+def test_control_sampling_tells_the_linear_law_from_the_worth():
+    with pytest.raises(AssertionError):
+        assert_learned_gamma(lambda name: (3 + 6) / 8, "Laplace, sign: batches inflate")
+
+
+REFUSED = {
+    "shapes": (
+        lambda: minibatch_worth(np.zeros((4, 2)), np.zeros(4)),
+        r"targets has shape \(4,\) and outputs \(4, 2\)",
+    ),
+    "no rows": (lambda: minibatch_worth([], []), "must have the same, with rows"),
+    "constant": (lambda: minibatch_worth([0.1] * 3, [1.0, 2.0, 3.0]), "outputs has a column that does not vary"),
+    "uncorrelated": (lambda: minibatch_worth([-1.0, 0.0, 1.0], [1.0, -2.0, 1.0]), "targets has a column uncorrelated"),
+    "constant target": (
+        lambda: minibatch_worth([-1.0, 0.0, 1.0], [1.0, 1.0, 1.0]),
+        "targets has a column uncorrelated",
+    ),
+    "NaN": (lambda: minibatch_worth([1.0, math.nan], [1.0, 2.0]), "outputs has 1 non-finite"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_is_refused(name):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        call()
