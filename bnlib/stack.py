@@ -59,13 +59,17 @@ class Stack:
 
         # the weights of the first layer are by themselves: nearly all the memory and all the work is there
         self._first = self._layers[0].weight  # (networks, units, inputs)
-        self._first_velocity = torch.zeros_like(self._first)
-        self._first_decays = [(row, decay) for row, decay in enumerate(decays.tolist()) if decay]
-        self._others = []
+        self._first_velocities = [torch.zeros_like(weight) for weight in self._first]
+        self._first_decays = decays.tolist()
+        self._others: list[Any] = []
+        self._others_decays: list[Any] = []
+        self._learned: list[torch.Tensor | None] = []
         for depth, layer in enumerate(self._layers):
             for parameter, rows, learned in layer.parameters(with_weight=depth > 0):
-                decay = decays[rows].to(parameter).view(-1, *[1] * (parameter.ndim - 1))
-                self._others.append((parameter.requires_grad_(), decay, torch.zeros_like(parameter), learned))
+                self._others.append(parameter.requires_grad_())
+                self._others_decays.append(decays[rows].to(parameter).view(-1, *[1] * (parameter.ndim - 1)))
+                self._learned.append(learned)
+        self._others_velocities: list[Any] = [torch.zeros_like(parameter) for parameter in self._others]
         norms = [norm for blocks in networks for _, norm in blocks if isinstance(norm, nn.BatchNorm1d)]
         self._counters: list[Any] = [norm.num_batches_tracked for norm in norms]
 
@@ -88,30 +92,53 @@ class Stack:
         # weight normalization divides by the length of a row, which enters as a variable of its own
         lengths = {part: length.requires_grad_() for part, length in self._layers[0].lengths().items()}
         losses = self._losses(z, lengths, targets)
-        others = [parameter for parameter, *_ in self._others]
-        z_grad, *gradients = torch.autograd.grad(losses.sum(), [z, *others, *lengths.values()])
+        z_grad, *gradients = torch.autograd.grad(losses.sum(), [z, *self._others, *lengths.values()])
         with torch.no_grad():
-            # added where the momentum is kept: the gradient of the largest array never exists by itself
-            self._first_velocity.view(-1, inputs).addmm_(z_grad.view(-1, len(x)), x, beta=self._momentum)
-            for (part, length), gradient in zip(lengths.items(), gradients[len(others) :]):
-                self._first_velocity[part.rows].addcmul_(self._first[part.rows], gradient / length)
-            for row, decay in self._first_decays:
-                self._first_velocity[row].add_(self._first[row], alpha=decay)
-            self._first.add_(self._first_velocity, alpha=-learning_rate)
-            for (parameter, decay, velocity, learned), gradient in zip(self._others, gradients):
-                gradient = gradient.addcmul(parameter, decay)
-                velocity.mul_(self._momentum).add_(gradient if learned is None else gradient * learned)
-                parameter.add_(velocity, alpha=-learning_rate)
+            # the gradient of a row's length is along the row
+            pulls = {
+                row: pull
+                for (part, length), gradient in zip(lengths.items(), gradients[len(self._others) :])
+                for row, pull in enumerate(gradient / length, start=part.rows.start)
+            }
+            self._update_first(x, z_grad, pulls, learning_rate)
+            self._update_others(gradients[: len(self._others)], learning_rate)
             if self._counters:
                 torch._foreach_add_(self._counters, 1)
         given = torch.empty_like(losses)
         given[self._order] = losses.detach()
         return given
 
+    def _update_first(
+        self,
+        x: torch.Tensor,
+        z_grad: torch.Tensor,
+        pulls: dict[int, torch.Tensor],
+        learning_rate: float,
+    ) -> None:
+        # a network after the other, so that weights and velocity stay in the processor's cache; the gradient is added
+        # where the momentum is kept and never exists by itself
+        for row, (weight, velocity, decay) in enumerate(zip(self._first, self._first_velocities, self._first_decays)):
+            velocity.addmm_(z_grad[row], x, beta=self._momentum)
+            if row in pulls:
+                velocity.addcmul_(weight, pulls[row])
+            if decay:
+                velocity.add_(weight, alpha=decay)
+            weight.add_(velocity, alpha=-learning_rate)
+
+    def _update_others(self, gradients: list[Any], learning_rate: float) -> None:
+        # torch's own loops over lists: the arrays are small, and so many that calling it takes longer than they do
+        gradients = list(torch._foreach_addcmul(gradients, self._others, self._others_decays))
+        for gradient, learned in zip(gradients, self._learned):
+            if learned is not None:
+                gradient.mul_(learned)
+        torch._foreach_mul_(self._others_velocities, self._momentum)
+        torch._foreach_add_(self._others_velocities, gradients)
+        torch._foreach_add_(self._others, self._others_velocities, alpha=-learning_rate)
+
     def _losses(self, z: torch.Tensor, lengths: "Lengths", targets: torch.Tensor) -> torch.Tensor:
         z = self._layers[0].finish(z, lengths)
         for layer in self._layers[1:]:
-            z = layer.finish(torch.bmm(layer.weight, z.relu()), layer.lengths())
+            z = layer.finish(torch.bmm(layer.weight, z.relu_()), layer.lengths())
         return functional.cross_entropy(z, targets.expand(len(z), -1), reduction="none").mean(dim=1)
 
 

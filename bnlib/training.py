@@ -149,7 +149,7 @@ def batches(
     for _ in range(epochs):
         rows = torch.from_numpy(order.permutation(len(inputs)))
         for chosen in rows[: len(rows) // batch_size * batch_size].view(-1, batch_size):
-            yield add_noise(inputs[chosen]), labels[chosen]
+            yield add_noise(inputs.index_select(0, chosen)), labels[chosen]
 
 
 def train(
