@@ -19,6 +19,8 @@ CLONE_NOTE = (
     "where `make lab` starts Jupyter with everything that it needs.*"
 )
 
+MADE = "<!-- made -->"  # where a page has what is made for it; else it comes last
+
 
 class AssemblyFailed(BuildFailed):
     """Something that the sources need is not there."""
@@ -114,7 +116,8 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
         "book/findings.md": pages.findings(chapters, notebooks),
     }
     for name, text in made.items():
-        files[name] += f"\n{text}".encode()
+        written = files[name].decode()
+        files[name] = (written.replace(MADE, text) if MADE in written else f"{written}\n{text}").encode()
     known = Recorded(claims, titles, notebooks)
     for name in [name for name in files if name.endswith(".md")]:
         files[name] = known.filled(name, files[name].decode()).encode()

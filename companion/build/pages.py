@@ -27,7 +27,7 @@ LINES_A_MINUTE = 20
 
 
 def claims_page(claims, titles, repository_url=""):
-    """What is put after the introduction of ``book/claims.md``.
+    """What is put where ``book/claims.md`` has its mark: the headlines, then every claim with its rows folded.
 
     Parameters
     ----------
@@ -54,9 +54,11 @@ def claims_page(claims, titles, repository_url=""):
             f"\n(claim-{claim['name']})=\n## {claim['name']}: {claim['title']}\n",
             f"{claim['statement'].strip()}\n",
             f"Proof: {_proof(claim)}. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
+            f":::{{dropdown}} {len(claim['checks'])} rows",
             f'<div class="claim-scroll" tabindex="0"><table class="claims">{HEAD}<tbody>',
             *(_row(check, titles) for check in claim["checks"]),
-            "</tbody></table></div>\n",
+            "</tbody></table></div>",
+            ":::\n",
         ]
     return "\n".join(lines) + "\n"
 

@@ -123,7 +123,8 @@ def test_headlines_are_judged_alone_and_beside_each_other():
     found = headlines(0.001, 0.02, 0.3)
     assert [row[1] for row in found] == ["borne out", "borne out", "undecided"]
     assert [row[2] for row in found] == ["borne out", "undecided", "undecided"]
-    assert found[0][3:] == ["0.50 [0.40, 0.60], claimed > 0", "7 of 8", "mnist, 50,000 images, seeds 100 to 109 |"]
+    number = '<a href="noise-sweep.html#check-1">0.50 [0.40, 0.60]</a>, claimed > 0'
+    assert found[0][3:] == [number, "7 of 8", "mnist, 50,000 images, seeds 100 to 109 |"]
     assert [row[2] for row in headlines(0.001, 0.012)] == ["borne out", "borne out"]
     assert headlines(0.001, stands_in=None)[0][4] == "—"  # where nobody has read the runs in another way
 
