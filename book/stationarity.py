@@ -26,12 +26,12 @@
 
 # %% tags=["parameters"]
 seed = 0  # of the synthetic points and of all initial weights
-dataset = "mnist-5k"  # data set of the real read-out
-digits_used = 1000  # training digits, of those in the data set
+dataset = "mnist"  # data set of the real read-out; or "mnist-5k": see bnlib.data.load
+digits_used = 3000  # training images that it sees
 components = 15  # principal components of the digits used as inputs
 gamma_digits = 1.0  # fixed scale of every logit
 decays = [0.0, 0.03, 0.1]  # weight decay on gamma
-steps = 800  # of gradient descent, for the picture of training
+steps = 500  # of gradient descent, for the picture of training
 eps_large = 0.5  # BN's eps where it is meant to be seen, in units of variance
 
 # %% tags=["hide-input"]
@@ -47,10 +47,11 @@ from bnlib import meter, models, theory, training
 from bnlib.moments import Moments
 from companion.figures import COLORS, Picture
 from companion.page import check, finding, sentence
-from companion.records import Source
+from companion.records import Source, name_of
 from companion.studies import twins
 from companion.studies.read_out import read_out
 
+on = name_of(dataset)
 rng = np.random.default_rng(seed)
 points = rng.standard_normal((400, 2)) @ [[1.3, 0.9], [0.0, 0.7]]
 labels = rng.random(400) < 1 / (1 + np.exp(-points @ [0.9, -1.2]))
@@ -457,7 +458,7 @@ picture.show(
 # %% tags=["hide-input"]
 check(
     "stationarity",
-    "All ten rates of BN's softmax on digits are positive, as the removal of BN asks",
+    f"All ten rates of BN's softmax on {on} are positive, as the removal of BN asks",
     bool((rest.rates > 0).all()),
     True,
     kind="exact",
@@ -466,18 +467,20 @@ check(
 )
 same = check(
     "stationarity",
-    "Softmax on MNIST digits: weights without BN at BN's rates against "
-    "the effective weights with BN",
+    f"Softmax on {on}: weights without BN at BN's rates against the effective weights with BN",
     refits[1.0][0].numpy(),
     rest.weights.numpy(),
     tolerance=1e-8,
     source=fixed,
 )
 finding(
-    "BN can be removed: a softmax regression on digits that pays BN's ten rates ends at BN's weights,"
-    " to {difference:.0e}; at half the rates a class probability differs by up to {half:.2f}.",
+    "BN can be removed: a softmax regression on digits that pays BN's ten rates, {low:.3f} to"
+    " {high:.3f}, ends at BN's weights, to {difference:.0e}; at half the rates a class probability"
+    " differs by up to {half:.2f}.",
     same,
     half=gap[0.5],
+    low=float(rest.rates.min()),
+    high=float(rest.rates.max()),
 )
 
 # %% [markdown]
@@ -492,6 +495,9 @@ finding(
 
 
 # %%
+looks = np.unique(np.geomspace(1, steps, 100).round().astype(int))
+
+
 def learned_gamma(decay):
     network, path = models.network(**ten, dtype=torch.float64), []
     linear, batch_norm = network
@@ -506,9 +512,13 @@ def learned_gamma(decay):
             {"params": [batch_norm.weight], "weight_decay": decay},
             {"params": [batch_norm.bias]},
         ],
-        observe=lambda _, model: path.append(meter.measure(model, [batch], cross_entropy).rate),
+        observe=lambda step, model: step in looks and path.append(rates_of(model)),
     )
     return np.array(path), network
+
+
+def rates_of(model):
+    return meter.measure(model, [batch], cross_entropy).rate
 
 
 paths = {decay: learned_gamma(decay) for decay in decays}
@@ -517,7 +527,7 @@ paths = {decay: learned_gamma(decay) for decay in decays}
 picture = Picture(height=3.4)
 (panel,) = picture
 for (decay, (path, _)), color in zip(paths.items(), ("none", "batch", "signal", "noise")):
-    panel.line(np.arange(1, steps + 1), path[1:], color=color, words=False, linewidth=0.8)
+    panel.line(looks, path, color=color, words=False, linewidth=0.8)
     panel.level(decay)
     panel.ax.annotate(
         f"decay {decay:g}",
@@ -528,15 +538,15 @@ for (decay, (path, _)), color in zip(paths.items(), ("none", "batch", "signal", 
         color=COLORS[color],
     )
     panel.note(
-        f"with weight decay {decay:g} the ten rates lie between {path[1].min():.2g} and"
-        f" {path[1].max():.2g} at first, between {path[-1].min():.2g} and {path[-1].max():.2g} at last"
+        f"with weight decay {decay:g} the ten rates lie between {path[0].min():.2g} and"
+        f" {path[0].max():.2g} at first, between {path[-1].min():.2g} and {path[-1].max():.2g} at last"
     )
 panel.set(xlabel="gradient steps", ylabel="rate λ", xscale="log", xlim=(1, steps))
 panel.set(ylim=(-0.06, 1.6 * max(decays)))
 learned = digits.source([seed], steps=steps)
 picture.show(
-    says="Wherever a unit starts, its rate ends at the weight decay on γ (dashed). Without decay it"
-    " ends at zero: BN has then no rate left to give, on the batch it is trained with.",
+    says="Wherever a unit starts, its rate ends at the weight decay on γ (dashed); without decay, at"
+    " zero, on the batch that it is trained with.",
     source=learned,
     name="stationarity-learned",
 )
@@ -555,8 +565,8 @@ left = training.settle(list(network.parameters()), decayed)
 print(f"largest gradient entry left: {left:.0e}")
 pinned = check(
     "stationarity",
-    "Softmax on MNIST digits, learned gamma with weight decay: the ten rates against the decay",
-    meter.measure(network, [batch], cross_entropy).rate,
+    f"Softmax on {on}, learned gamma with weight decay: the ten rates against the decay",
+    rates_of(network),
     np.full(10, decay),
     tolerance=1e-8,
     source=digits.source([seed], gamma_decay=decay),
@@ -647,7 +657,18 @@ finding(
 #   on the data they are trained on.
 #
 # ## What we learned
-#
+
+# %% tags=["hide-input"]
+sentence(
+    f"In a logistic unit at γ = 1 the least loss changed with γ at the rate {price.measured:.5f}, and"
+    f" one gradient said {price.predicted:.5f}. Ten logits on {digits_used:,} images of {on} had rates"
+    f" from {rest.rates.min():.3f} to {rest.rates.max():.3f}; softmax regression that paid them had the"
+    f" same weights to {same.difference:.0e}, and one that paid half or twice had other probabilities,"
+    f" by up to {gap[0.5]:.2f} and {gap[2.0]:.2f}. With weight decay {decay:g} on a learned γ all ten"
+    f" rates ended there, to {pinned.difference:.0e}."
+)
+
+# %% [markdown]
 # - At a stationary point the rate is the Lagrange multiplier of BN's constraint: the gradient and the
 #   ellipsoid's normal are parallel, and $\lambda$ is their ratio.
 # - It is a price: $\mathrm d(\min J)/\mathrm d\gamma = -\gamma\lambda$.
@@ -688,8 +709,8 @@ finding(
 # a check. At which, and what has happened to the ten logits?
 #
 # :::{dropdown} Solution
-# At the one that asks for ten positive rates. All rates have come close to zero, and that of the nine is
-# negative: for this class BN's scale is larger than the loss wants, and BN holds the weights out. Part 3
-# promises nothing then. A learned $\gamma_k$ would end where its rate is zero, below 3 for the nine and
-# above it for most other digits.
+# At the one that asks for ten positive rates. All rates have come close to zero, and those of the five
+# and the eight are negative: for these classes BN's scale is larger than the loss wants, and BN holds
+# the weights out. Part 3 promises nothing then. A learned $\gamma_k$ would end where its rate is zero,
+# below 3 for these two digits and above it for the other eight.
 # :::
