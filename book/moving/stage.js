@@ -63,7 +63,11 @@ export function stage(host, { caption, sliders, draw }) {
   host.setAttribute("aria-labelledby", words.id);
   const boards = add(host, "div", "moving-boards");
   const panel = add(host, "div", "moving-panel");
+  // a page that shows a figure in short names the sliders that it wants
+  const wanted = host.dataset.sliders?.split(" ") ?? sliders.map(({ name }) => name);
   for (const { name, label, min, max, step, value } of sliders) {
+    values[name] = value;
+    if (!wanted.includes(name)) continue;
     const row = add(panel, "div", "moving-slider");
     const caption = add(row, "label", "", label);
     const output = add(row, "output");
@@ -73,7 +77,6 @@ export function stage(host, { caption, sliders, draw }) {
     output.htmlFor = input.id;
     // the slider itself speaks when it moves
     output.setAttribute("aria-live", "off");
-    values[name] = value;
     inputs[name] = input;
     outputs[name] = output;
     input.addEventListener("input", () => set({ [name]: Number(input.value) }));
@@ -85,7 +88,7 @@ export function stage(host, { caption, sliders, draw }) {
   let pause;
 
   function refresh() {
-    for (const { name, show } of sliders) {
+    for (const { name, show } of sliders.filter(({ name }) => name in inputs)) {
       outputs[name].textContent = show(values[name]);
       inputs[name].setAttribute("aria-valuetext", show(values[name]));
       inputs[name].value = values[name];

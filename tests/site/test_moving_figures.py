@@ -128,10 +128,10 @@ def worst_difference(page, source, only=None):
 
 @pytest.fixture(scope="module")
 def address_of(site):
-    """The page of each figure, by its name."""
+    """The page of each figure, by its name; where it is shown in short is not its page."""
     found = {}
     for path in sorted((site / "book").glob("*.html")):
-        for name in re.findall(r'data-figure="(\w+)"', path.read_text()):
+        for name in re.findall(r'data-figure="(\w+)">', path.read_text()):
             found.setdefault(name, str(path.relative_to(site).with_suffix("")))
     return found
 
@@ -198,6 +198,20 @@ def test_the_keyboard_moves_every_slider_and_the_numbers_follow(browser_page, ad
         assert before[0] == before[1] and after[0] == after[1] and before != after
         assert numbers.inner_text() != described[0]
         assert [alts.nth(j).get_attribute("aria-label") for j in range(alts.count())] != described[1]
+    assert (others, errors) == ([], [])
+
+
+def test_the_front_page_has_the_ellipse_with_two_sliders(browser_page):
+    page, others, errors = browser_page("book/index")
+    figure = page.locator("#moving-ellipse")
+    sliders = figure.locator("input[type=range]")
+    assert [one.get_attribute("id") for one in sliders.all()] == ["moving-ellipse-angle", "moving-ellipse-gamma"]
+    before = figure.locator(".moving-numbers").inner_text()
+    sliders.nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    assert figure.locator(".moving-numbers").inner_text() != before
+    figure.locator("button").click()
+    assert "The arrows cancel" in figure.locator(".moving-says").inner_text()
     assert (others, errors) == ([], [])
 
 
