@@ -353,4 +353,4 @@ def _read(name: str, folder: Path, file: str) -> NDArray[Any]:
     values = np.frombuffer(content, np.uint8, offset=HEADER[kind])
     if kind == "labels":
         return values.astype(np.int64)
-    return values.reshape(-1, SIDE**2).astype(np.float32) / 255
+    return np.divide(values.reshape(-1, SIDE**2), 255, dtype=np.float32)
