@@ -737,7 +737,7 @@ finding(
 #
 # ## Exercises
 #
-# **1.** Show that $1 + \lambda^* = \operatorname E[f^2]/\operatorname E[ft]$ is the best rate along BN's
+# **1. Derive.** Show that $1 + \lambda^* = \operatorname E[f^2]/\operatorname E[ft]$ is the best rate along BN's
 # penalty, and that it is 0 where the fit $f$ is the conditional mean of $t$. When is it negative?
 #
 # :::{dropdown} Solution
@@ -749,7 +749,7 @@ finding(
 # on new data, as one that was fitted under more noise than it meets.
 # :::
 #
-# **2.** Set `hidden = [64, 64, 64]`. Before you run it: in which layers will about half of the rates be
+# **2. Run.** Set `hidden = [64, 64, 64]`. Before you run it: in which layers will about half of the rates be
 # negative at the end?
 #
 # :::{dropdown} Solution

@@ -114,6 +114,7 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
         "book/claims.md": pages.claims_page(claims, titles, repository_url),
         "book/built.md": pages.colophon(profile, notebooks),
         "book/findings.md": pages.findings(chapters, notebooks),
+        "book/teach.md": pages.exercises(chapters),
     }
     for name, text in made.items():
         written = files[name].decode()

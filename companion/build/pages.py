@@ -139,6 +139,22 @@ def findings(chapters, notebooks):
     return "\n".join(lines)
 
 
+def exercises(chapters):
+    """What is put where ``book/teach.md`` has its mark: every exercise of the book, its solution one click away.
+
+    Parameters
+    ----------
+    chapters : list of companion.build.chapters.Chapter
+    """
+    lines = []
+    for chapter in chapters:
+        text = "\n".join(cell.source for cell in chapter.notebook.cells if cell.cell_type == "markdown")
+        asked = re.findall(r"^\*\*\d\. (Derive|Run)\.\*\* (.+?)\n\n", text, flags=re.MULTILINE | re.DOTALL)
+        lines += [f"{{doc}}`{chapter.name}` ([solutions]({chapter.name}.html#exercises))", ""]
+        lines += [f"- *{kind}.* {' '.join(words.split())}" for kind, words in asked] + [""]
+    return "\n".join(lines)
+
+
 def _said(name, notebooks):
     return [plain(record.text) for _, record, _ in recorded({name: notebooks[name]}, "finding")]
 

@@ -10,7 +10,7 @@ import pytest
 from companion import records
 from companion.build import assemble, pages
 from companion.build.assemble import download_of, merged, page_of
-from companion.build.chapters import Chapter
+from companion.build.chapters import Chapter, chapters
 from companion.build.site import sync
 from companion.records import Figure, Finding, Table, as_json
 
@@ -114,6 +114,15 @@ def test_lines_and_minutes_are_those_that_a_reader_sees(chapter):
     assert pages.minutes(Chapter(chapter.path).notebook) == 10
 
 
+def test_every_chapter_has_an_exercise_to_derive_and_one_to_run_and_the_list_has_them():
+    text = pages.exercises(chapters())
+    for chapter in chapters():
+        _, _, own = text.partition(f"{{doc}}`{chapter.name}` (")
+        lines = own.split("\n\n")[1].splitlines()
+        assert [line.split(".*")[0] for line in lines] == ["- *Derive", "- *Run"], chapter.name
+        assert all(len(line) > 60 for line in lines)
+
+
 def test_sources_that_have_not_changed_are_not_touched(tmp_path):
     sync(tmp_path, {"a.md": b"one", "book/b.md": b"two", "book/c.md": b"three"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.md")}
@@ -133,13 +142,13 @@ def test_the_moving_figures_become_one_script():
 def test_pages_of_the_book_are_filled_before_sphinx_reads_them(chapter, executed, tmp_path, monkeypatch):
     there = {"chapter": "noise", "statement": "rate at noise_std 3", "anchor": "check-1"}
     check = there | {"measured": 2.0, "low": None}
-    for name in ("claims", "built", "findings", "which"):
+    for name in ("claims", "built", "findings", "teach", "which"):
         (tmp_path / f"{name}.md").write_text("# A page\n\n{value}`noise: rate at noise_std 3`\n")
     monkeypatch.setattr(assemble, "BOOK", tmp_path)
     monkeypatch.setattr(assemble, "_vendored", dict)
     monkeypatch.setattr(pages, "claims_page", lambda *_: "")
     monkeypatch.setattr(pages, "colophon", lambda *_: "")
     files = assemble.sources([chapter], {"noise": executed}, [{"checks": [check]}], "quick")
-    for name in ("claims", "built", "findings", "which"):
+    for name in ("claims", "built", "findings", "teach", "which"):
         assert b'<a href="noise.html#check-1">2.00</a>' in files[f"book/{name}.md"]
     assert r"- The rate is 1.50 \* \$x\$." in files["book/findings.md"].decode()
