@@ -9,7 +9,18 @@ import yaml
 from companion import BOOK, ROOT
 from companion.build.claims import listed
 
-WORDS = ["constraint", "rate", "stationarity", "least-squares", "invariance", "noise", "split", "depth", "minibatch"]
+WORDS = [
+    "constraint",
+    "rate",
+    "stationarity",
+    "least-squares",
+    "invariance",
+    "noise",
+    "cross-entropy",
+    "split",
+    "depth",
+    "minibatch",
+]
 CLAIMS = {claim.name: claim for claim in listed()}
 CHAPTERS = {path.stem: path.read_text() for path in BOOK.glob("*.py")}
 LABELS = [(label, name) for name, text in CHAPTERS.items() for label in re.findall(r":label: (thm-[\w-]+)", text)]
