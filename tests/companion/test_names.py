@@ -20,6 +20,7 @@ WORDS = [
     "split",
     "depth",
     "minibatch",
+    "half-tuned",
 ]
 CLAIMS = {claim.name: claim for claim in listed()}
 CHAPTERS = {path.stem: path.read_text() for path in BOOK.glob("*.py")}
