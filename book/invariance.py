@@ -324,8 +324,8 @@ finding(
 #
 # ## What we learned
 #
-# - The rate $\lambda$ is the same in all units and under all invertible linear changes of the inputs, and so are
-#   predictions at minima: {prf:ref}`thm-invariance`.
+# - The rate $\lambda$ is the same in all units and under all invertible linear changes of the inputs, at raw weights that
+#   correspond and so at minima, and so are predictions: {prf:ref}`thm-invariance`.
 # - In units of weight decay it follows by itself: inputs times $a$, rate times $a^2$. Weight decay must be
 #   retuned by the same factor.
 # - Weight normalization is not invariant. So it is not a constraint as such that tunes itself, but one in the shape of
@@ -333,6 +333,8 @@ finding(
 #
 # ## Where it stops
 #
+# - Layer normalization has (i) too, for $y = Ax$: it divides each row of $Wx$ by a deviation taken over the units, and
+#   $WA^{-1}$ puts out on $y$ what $W$ does on $x$. What it lacks is the rate of a unit: its rates belong to rows.
 # - Invariance is about minima. The path of gradient descent does depend on $A$, unless $A$ is orthogonal.
 # - The target stays. Measure the *target* in other units, and $\gamma$ has to follow.
 # - A change that is not invertible loses information, and one that is not linear is none that weights can undo. Noise

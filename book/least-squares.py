@@ -354,9 +354,12 @@ check(
 #
 # ## Where it stops
 #
-# - A penalty on $v'\Sigma v$ alone cannot change the direction of a least squares fit. For other losses it does.
-# - The rate at the minimum is for a fixed $\gamma$. A learned one settles at $R\sigma_t$, where the rate is zero,
-#   unless something holds it: {doc}`stationarity`.
+# - A penalty on $v'\Sigma v$ alone cannot change the direction of a least squares fit. For other losses it can, but it
+#   need not: for cross-entropy on inputs of Gaussian shape the direction is this one at every $\gamma$
+#   ({doc}`cross-entropy`).
+# - The rate at the minimum is for a fixed $\gamma$. A learned one settles at $R\sigma_t$, or at $-R\sigma_t$ with the raw
+#   weights turned around, which is the same function; there the rate is zero. Weight decay on $\gamma$ holds it at the
+#   decay, with optimizers that add the decay to the gradient: {doc}`stationarity`.
 # - The moments are those of one batch that is always the same. {doc}`minibatch` takes a new one at every step.
 #
 # ## Exercises

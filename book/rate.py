@@ -16,11 +16,12 @@
 # Builds on {doc}`constraint`.
 #
 # Batch normalization (BN) keeps the effective weights on an ellipsoid. How hard does it have to pull to do so?
-# The answer is one number a unit, the **rate** $\lambda$: the gradient of a network with BN is the gradient of
-# the same network without BN plus $\lambda$ times a penalty gradient, exactly, at every step of every training.
+# The answer is one number a unit, the **rate** $\lambda$: up to a factor, the gradient of a network with BN is the
+# gradient of the same network without BN plus $\lambda$ times a penalty gradient, exactly, at every step of every
+# training.
 #
-# Nobody chose $\lambda$. The data did, and you can read it off your own network.
-# It can be negative: then BN does not regularize but inflates.
+# Given the scale $\gamma$, which you choose or your network learns, the data and the loss set $\lambda$, and you can
+# read it off your own network. It can be negative: then BN does not regularize but inflates.
 
 # %% tags=["parameters"]
 seed = 2  # of generated data and weights
@@ -108,7 +109,7 @@ picture.show(
 # $b = \beta - v'\mu$. All other parameters are whatever they are at this step. $\mu$ and $\Sigma$ are those of the
 # batch, in training mode.
 #
-# ::::{prf:theorem} Every BN gradient carries a penalty, at a rate that the data set
+# ::::{prf:theorem} Every BN gradient carries a penalty, at a rate set by the data and the scale
 # :label: thm-rate
 #
 # Let $L$ be differentiable at $v = \gamma w/s$, $s = \sqrt{w'\Sigma w + \varepsilon} > 0$, $\varepsilon \ge 0$,
@@ -189,6 +190,39 @@ picture.show(
 # = \gamma\, \frac{s}{\gamma}\, u \big/ \bigl(\frac{s}{\lvert\gamma\rvert} \sqrt{u'\Sigma u}\bigr)
 # = \lvert\gamma\rvert\, u/\sqrt{u'\Sigma u}$.
 # $\square$
+# :::
+#
+# What kind of statement is this? Away from rest it is the chain rule: BN's scale $\gamma$ multiplies all of the output,
+# so the pull of the loss on $\gamma$ and its pull along $v$ are one number, and $\lambda$ is its name. Nothing has been
+# tuned yet. At rest $\lambda$ becomes a multiplier with a meaning of its own: {doc}`stationarity`. The factor $\gamma/s$
+# is part of it: it sets the step, and for a negative $\gamma$ it turns both gradients around.
+#
+# ::::{prf:remark} Kinks, shared weights, evaluation
+# :label: rem-rate-regularity
+#
+# **(a)** *Kinks.* Part (i) is an identity of BN's own derivative. It holds for any vector that is passed back in place
+# of $\partial J/\partial y$ on the rows of the batch, so for what autograd returns where a ReLU is exactly at its kink.
+# That $L$ is differentiable is needed to call the two sides gradients.
+#
+# **(b)** *$\varepsilon = 0$.* Then $J$ is defined where the batch variance of every BN unit is positive. It has no
+# continuous extension: along every ray to $w = 0$ it is constant, and rays differ. A dead unit and a batch of one row
+# are beyond.
+#
+# **(c)** *A weight that is used several times,* each use going straight into BN:
+# $\nabla_w J = \sum_u \frac{\gamma_u}{s_u}\, [\, g_u + \lambda_u \Sigma_u v_u \,]$, with $g_u$ the gradient at use $u$ when
+# the uses are untied. The positions of a convolution are one use. If the pre-activation also goes around BN, that way
+# adds its own gradient: $\lambda = -\frac1\gamma\, \partial J/\partial\gamma$ stays, part (i) as it stands does not.
+#
+# **(d)** *Evaluation mode.* Mean and divisor are constants there, so $\nabla_w J = \frac\gamma s \nabla_v L$ without a penalty,
+# and $w'\nabla_w J = \gamma\, \partial J/\partial\gamma$, which is not zero.
+# ::::
+#
+# :::{dropdown} Proof
+# **(a)** In the proof of (i) the loss enters through $\nabla_v L$ alone, which is a linear function of the vector on
+# the rows; so does $\partial J/\partial\gamma$. Replace the loss by the linear function of the outputs that has this
+# vector for a gradient. **(b)** $q = w'\Sigma w$ is continuous and $J$ does not see the length of $w$
+# ({prf:ref}`thm-constraint`). **(c)** Chain rule over the uses, then (i) for each. **(d)** $v = \gamma w/s$ with $s$
+# constant. $\square$
 # :::
 #
 # Two rates for one pull. $\lambda$ belongs to the penalty that BN really adds, $\tfrac\lambda2 v'\Sigma v$. It is the
@@ -321,7 +355,7 @@ read = [
     )
 ]
 finding(
-    "Nobody sets the rate, and it may be negative: in an untrained network of {units} units it is "
+    "The rate may be negative: in an untrained network of {units} units it is "
     "so in {negative}, and there BN inflates. The meter reads it, off the gradient in γ alone, to "
     "within {worst:.0e}.",
     *read,
@@ -386,6 +420,62 @@ finding(
 )
 
 # %% [markdown]
+# ## Any vector, two uses, evaluation
+#
+# The remark, in PyTorch: numbers drawn at random are passed back in place of a loss's derivative; a weight is used
+# on two inputs with a scale for each; and a unit is evaluated with stored statistics.
+
+
+# %% tags=["hide-input"]
+def through(rows, weight, scale):
+    """Outputs of a BN unit, eps = 0.1, and its scale as a leaf."""
+    scale, z = torch.tensor(scale, dtype=torch.float64, requires_grad=True), rows @ weight
+    return scale * (z - z.mean()) / (z.var(correction=0) + 0.1).sqrt(), scale
+
+
+def penalized_gradient(rows, weight, scale, back):
+    """(gamma/s)(g + lambda Sigma v) for the vector `back` on the rows; and lambda."""
+    rows = rows - rows.mean(0)
+    cov = (rows.T @ rows / len(rows)).numpy()
+    w, g = weight.detach().numpy(), (rows.T @ back).numpy()
+    v = theory.effective_weights(w, scale, cov, 0.1)
+    multiplier = theory.rate(v, g, scale)
+    return scale / np.sqrt(w @ cov @ w + 0.1) * (g + multiplier * cov @ v), multiplier
+
+
+weight = torch.from_numpy(rng.standard_normal(6)).requires_grad_()
+views = inputs, torch.tanh(inputs) * torch.from_numpy(rng.uniform(1, 3, 6))
+scales_of_uses, kinked = (1.5, -0.7), torch.from_numpy(rng.standard_normal((2, 40)))
+outputs = [through(*use) for use in zip(views, (weight, weight), scales_of_uses)]
+kinked[:, ::3] = 0.0  # as from a ReLU that is shut, or at its kink
+alone = torch.autograd.grad(outputs[0][0], [weight, outputs[0][1]], kinked[0], retain_graph=True)
+(both,) = torch.autograd.grad([y for y, _ in outputs], weight, list(kinked))
+expected = [
+    penalized_gradient(rows, weight, scale, back)
+    for rows, scale, back in zip(views, scales_of_uses, kinked)
+]
+in_evaluation = models.unit(6, seed=seed).eval()
+in_evaluation[1].weight.data.fill_(gamma)
+value = mse_loss(in_evaluation(inputs), target)
+slopes = torch.autograd.grad(value, [in_evaluation[0].weight, in_evaluation[1].weight])
+statement = "autograd's gradient of a BN unit, numbers drawn at random passed back, against "
+for what, measured, predicted in (
+    (statement + "(gamma/s)(g + lambda Sigma v)", alone[0].numpy(), expected[0][0]),
+    (statement + "the rate: -(dJ/dgamma)/gamma", -alone[1].item() / 1.5, expected[0][1]),
+    (
+        "autograd's gradient of a weight that two BN units share against the sum over its uses",
+        both.numpy(),
+        expected[0][0] + expected[1][0],
+    ),
+    (
+        "evaluation mode: w'grad_w J against gamma dJ/dgamma",
+        (slopes[0] * in_evaluation[0].weight).sum().item(),
+        gamma * slopes[1].item(),
+    ),
+):
+    check("rate", what, measured, predicted, tolerance=1e-12, source=source)
+
+# %% [markdown]
 # ## Exactly
 #
 # Nothing is left to rounding if all numbers are rational. For least squares with
@@ -419,13 +509,16 @@ check(
 # - If it is positive, BN is acting as a Tikhonov penalty that measures weights by the variance of their output:
 #   directions of large variance are held harder, by the factor $s_i$.
 # - If it is negative, BN is pushing the unit to be louder than its loss wants.
-# - If $\gamma$ is learned and settles, $\partial J/\partial\gamma = 0$ and the rate is zero
-#   ({doc}`stationarity <stationarity>`).
+# - If $\gamma$ is learned and settles, $\partial J/\partial\gamma = 0$ and the rate is zero; with weight decay $a$ on
+#   $\gamma$ it is $a$, under SGD and coupled Adam, but not under AdamW ({doc}`stationarity <stationarity>`).
+# - The rate is one of training mode. In evaluation mode no penalty acts.
 #
 # ## What we learned
 #
-# - BN's gradient is the BN-free gradient plus $\lambda\Sigma v$, exactly, at every step, for every loss and any
-#   $\varepsilon$: {prf:ref}`thm-rate`.
+# - BN's gradient is $\gamma/s$ times the BN-free gradient, its bias tied, plus $\lambda\Sigma v$: exactly, at every step,
+#   for every loss and any $\varepsilon$ ({prf:ref}`thm-rate`).
+# - Off rest that is the chain rule, with $\lambda = -\frac1\gamma\, \partial J/\partial\gamma$ by definition; at rest it is
+#   more.
 # - One SGD step with BN is one step of the penalized network without BN, scaled back to the ellipsoid.
 # - The same pull has a second name, $\alpha$, in the units of weight decay. The ratio $\alpha/\lambda$ is an output
 #   variance a unit of squared length, so it lies between the extreme eigenvalues of $\Sigma$, but for $\varepsilon$.
@@ -435,6 +528,8 @@ check(
 #
 # - $\lambda$ is defined by the current step. Only at a stationary point is it the rate of a problem that one could
 #   have posed without BN; {doc}`stationarity <stationarity>` makes that precise.
+# - The rate is shared by the rows of a batch, one a unit. Layer and RMS normalization have it the other way: one a
+#   row, shared by the units ({doc}`depth`).
 # - In mini-batch training each batch has its own $\Sigma$ and its own $\lambda$. The theorem holds for each; what they
 #   do together is the subject of {doc}`mini-batches <minibatch>`.
 #

@@ -160,6 +160,23 @@ def transformed(moments, A, b):
     return Moments(A @ moments.mean + b, (cov + cov.T) / 2, A @ moments.cross, moments.target_var)
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_torch_layer_normalization_is_invariant_under_linear_maps(norm):
+    """It normalizes outputs, which the weights keep: W A^-1 on A x puts out what W does on x, gradients in gains included."""
+    rng = np.random.default_rng(5)
+    x, A = torch.from_numpy(rng.standard_normal((30, 4))), torch.from_numpy(rng.standard_normal((4, 4)) + 2 * np.eye(4))
+    W, layer = torch.from_numpy(rng.standard_normal((6, 4))), norm(6, dtype=torch.float64)
+    found = []
+    for rows, weights in ((x, W), (x @ A.T, W @ torch.linalg.inv(A))):
+        output = layer(rows @ weights.T)
+        (grad,) = torch.autograd.grad(output.sin().sum(), layer.weight)
+        found.append((output.detach().numpy(), grad.numpy()))
+    same(found[1][0], found[0][0], rtol=1e-11)
+    same(found[1][1], found[0][1], rtol=1e-11)
+    with pytest.raises(AssertionError):  # a shift of the inputs is undone by a bias, which there is none of
+        same(layer((x + 1.0) @ W.T).detach().numpy(), found[0][0])
+
+
 @drawn(problems("well", "single", "ill"), st.integers(0, 2**32 - 1), st.floats(0.05, 20.0))
 def test_property_least_squares_is_affine_invariant(case, seed, gamma):
     rng = np.random.default_rng(seed)

@@ -134,6 +134,86 @@ def test_torch_gradient_carries_the_penalty(build, seed, eps, loss):
         same(effective_weights(folded["w"], folded["gamma"], folded["cov"], eps), folded["v"], rtol=1e-12)
 
 
+class Layer:
+    """A BatchNorm1d unit on a batch, its gradients when `back` is passed back for dJ/dy, and what the theorem says."""
+
+    def __init__(self, seed, eps=1e-5):
+        rng = np.random.default_rng(seed)
+        self.rng, self.rows = rng, torch.from_numpy(correlated(rng, int(rng.integers(12, 40)), 1 + seed % 5))
+        self.w = torch.from_numpy(rng.standard_normal(self.rows.shape[1])).requires_grad_()
+        self.norm = torch.nn.BatchNorm1d(1, eps=eps).double()
+        self.norm.weight.data.fill_(float(rng.choice([-1, 1]) * rng.uniform(0.3, 2.0)))
+        self.norm.bias.data.fill_(rng.standard_normal())
+
+    def outputs(self, rows=None, w=None):
+        return self.norm(((self.rows if rows is None else rows) @ (self.w if w is None else w))[:, None])[:, 0]
+
+    def predicted(self, back, rows=None):
+        """(gamma/s)(g + lambda Sigma v) and lambda, from what is passed back."""
+        rows = (self.rows if rows is None else rows).numpy()
+        centred = rows - rows.mean(axis=0)
+        cov, w, gamma = centred.T @ centred / len(rows), self.w.detach().numpy(), self.norm.weight.item()
+        v, g = effective_weights(w, gamma, cov, self.norm.eps), centred.T @ back
+        multiplier = rate(v, g, gamma)
+        return gamma / np.sqrt(w @ cov @ w + self.norm.eps) * (g + multiplier * cov @ v), multiplier
+
+
+@pytest.mark.parametrize("eps", [1e-30, 1e-2])
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_any_vector_passed_back(seed, eps):
+    """The identity is BN's own: no loss has to have that gradient."""
+    layer = Layer(seed, eps)
+    y = layer.outputs()
+    back = torch.from_numpy(layer.rng.standard_normal(len(y)))
+    grad_w, grad_gamma = torch.autograd.grad(y, [layer.w, layer.norm.weight], back)
+    expected, multiplier = layer.predicted(back.numpy())
+    scale = layer.norm.weight.abs().item() * back.abs().sum().item() / layer.w.detach().norm().item()
+    same(grad_w.numpy(), expected, scale=scale)
+    same(-grad_gamma.item() / layer.norm.weight.item(), multiplier, scale=back.abs().sum().item())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_entries_exactly_on_kinks(seed):
+    """Behind a ReLU some entries are 0 to the last bit; whatever autograd takes for the slope there is passed back."""
+    layer = Layer(seed)
+    y = layer.outputs()
+    kinks = y.detach().clone()
+    kinks[3:] = y.detach().median()
+    outer = torch.from_numpy(layer.rng.standard_normal(len(y)))
+    hidden = torch.nn.functional.leaky_relu(y - kinks, 0.3)
+    assert (hidden[:3] == 0).all() and (hidden > 0).any()
+    loss = (outer * hidden).sum() + hidden.square().sum()
+    grad_w, back = torch.autograd.grad(loss, [layer.w, y])
+    same(grad_w.numpy(), layer.predicted(back.numpy())[0], scale=1 + grad_w.abs().max().item())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_weight_used_twice(seed):
+    """Uses add up, each with its own batch, scale and rate."""
+    layer, other = Layer(seed), Layer(seed)
+    other.norm.weight.data.mul_(-0.4)
+    other.w = layer.w
+    rows = torch.tanh(layer.rows) + 0.3 * layer.rows**2
+    uses = [layer.outputs(), other.outputs(rows)]
+    backs = [torch.from_numpy(layer.rng.standard_normal(len(rows))) for _ in uses]
+    (grad_w,) = torch.autograd.grad(uses, layer.w, backs)
+    expected = layer.predicted(backs[0].numpy())[0] + other.predicted(backs[1].numpy(), rows)[0]
+    same(grad_w.numpy(), expected, scale=1 + np.abs(expected).max())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_torch_evaluation_mode_has_no_penalty(seed):
+    layer = Layer(seed)
+    layer.norm.running_var.fill_(1.7)
+    layer.norm.eval()
+    y = layer.outputs()
+    back = torch.from_numpy(layer.rng.standard_normal(len(y)))
+    grad_w, grad_gamma = torch.autograd.grad(y, [layer.w, layer.norm.weight], back)
+    gamma = layer.norm.weight.item()
+    same(grad_w.numpy(), gamma / np.sqrt(1.7 + 1e-5) * (layer.rows.T @ back).numpy())
+    same((layer.w.detach() @ grad_w).item(), gamma * grad_gamma.item(), scale=back.abs().sum().item())
+
+
 def test_torch_report_columns():
     case = net(0, eps=1e-2)
     frame = measure(case.layers, [(case.inputs, case.labels)], case.loss_fn).to_frame()
@@ -262,6 +342,29 @@ def test_control_penalty_must_be_weighted_by_the_covariance():
     unit = UNITS[4]
     with pytest.raises(AssertionError):
         same(unit.gamma / unit.s * (unit.grad_v + exact_l2_rate(unit.v, unit.grad_v) * unit.v), unit.grad_w)
+
+
+def test_control_a_way_around_normalization_is_caught():
+    """z also bypasses BN: the rate is still read off gamma, the gradient is no longer that of the theorem."""
+    layer = Layer(3)
+    y = layer.outputs()
+    back = torch.from_numpy(layer.rng.standard_normal(len(y)))
+    both = y + layer.rows @ layer.w
+    grad_w, grad_gamma = torch.autograd.grad(both, [layer.w, layer.norm.weight], back)
+    expected, multiplier = layer.predicted(back.numpy())
+    same(-grad_gamma.item() / layer.norm.weight.item(), multiplier, scale=back.abs().sum().item())
+    with pytest.raises(AssertionError):
+        same(grad_w.numpy(), expected)
+
+
+def test_control_training_mode_is_not_evaluation_mode():
+    """w'grad_w J is 0 for eps = 0 while it trains, and not gamma dJ/dgamma."""
+    layer = Layer(4, eps=1e-30)
+    y = layer.outputs()
+    grad_w, grad_gamma = torch.autograd.grad(y.square().sum() + y.sum(), [layer.w, layer.norm.weight])
+    same((layer.w.detach() @ grad_w).item(), 0.0, scale=1.0)
+    with pytest.raises(AssertionError):
+        same((layer.w.detach() @ grad_w).item(), layer.norm.weight.item() * grad_gamma.item())
 
 
 def test_control_bias_must_move_with_the_weights():
