@@ -433,8 +433,8 @@ finding(
 
 # %% tags=["hide-input"]
 sentence(
-    f"In a training this short it turned by {in_first} points of signal; in the last hidden layer the"
-    f" gain was {last_gain.measured:+.1f} points, {last_gain.measured - first_gain.measured:+.1f} of them"
+    f"In a training this short its share of signal changed by {in_first} points; in the last hidden"
+    f" layer the gain was {last_gain.measured:+.1f} points, {last_gain.measured - first_gain.measured:+.1f} of them"
     " behind the first layer."
 )
 
