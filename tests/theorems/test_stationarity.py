@@ -238,6 +238,61 @@ def test_torch_eps_inequality(seed, loss):
     same(beta - beta.mean(), b, tolerance)
 
 
+def rested(optimizer, decay, steps=400, **options):
+    """gamma and rate of a least squares unit that torch's optimizer trained on one batch, the decay on gamma alone."""
+    rng = np.random.default_rng(3)
+    X = correlated(rng, 60, 3)
+    t = torch.from_numpy(X @ [1.0, -0.5, 0.2] + rng.standard_normal(60))
+    X, norm = torch.from_numpy(X), torch.nn.BatchNorm1d(1, eps=1e-30).double()
+    w = torch.linalg.lstsq(X - X.mean(dim=0), (t - t.mean())[:, None]).solution[:, 0].requires_grad_()
+    groups = [{"params": [norm.weight], "weight_decay": decay}, {"params": [w, norm.bias], "weight_decay": 0.0}]
+    running = optimizer(groups, **options)
+
+    def loss():
+        return (norm((X @ w)[:, None])[:, 0] - t).square().mean() / 2
+
+    for _ in range(steps):
+        running.zero_grad()
+        loss().backward()
+        running.step()
+    (grad,) = torch.autograd.grad(loss(), [norm.weight])
+    gamma = norm.weight.item()
+    return gamma, -grad.item() / gamma
+
+
+ADDED = {
+    "plain": (torch.optim.SGD, {"lr": 0.2}),
+    "momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "nesterov": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "dampening": (torch.optim.SGD, {"lr": 0.2, "momentum": 0.9, "dampening": 0.5}),
+    "coupled Adam": (torch.optim.Adam, {"lr": 0.05, "eps": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_torch_optimizers_that_add_the_decay_to_the_gradient(name):
+    """At rest dJ/dgamma + decay gamma = 0, so the rate is the decay."""
+    optimizer, options = ADDED[name]
+    same(rested(optimizer, 0.3, **options)[1], 0.3, 1e-6)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.01])
+def test_torch_adamw_at_rest(eps):
+    """Its step is -g/(|g| + eps) - a gamma, so at rest lambda = eps a / (1 - a |gamma|): eps sets it, not the decay alone."""
+    gamma, multiplier = rested(torch.optim.AdamW, 0.3, 1500, lr=0.05, eps=eps, betas=(0.9, 0.9))
+    assert 0.3 * abs(gamma) < 1
+    same(multiplier, eps * 0.3 / (1 - 0.3 * abs(gamma)), 1e-5)
+
+
+def test_torch_adamw_holds_gamma_in_a_box():
+    """Where a free gamma is above 1/a, |gamma| stops there, whatever the loss asks."""
+    free, _ = rested(torch.optim.SGD, 0.0, lr=0.1)
+    gamma, multiplier = rested(torch.optim.AdamW, 2.0, lr=0.05, betas=(0.9, 0.9))
+    assert abs(free) > 0.5
+    same(abs(gamma), 0.5, 1e-4)
+    assert multiplier > 0.5
+
+
 @drawn(problems(), gammas, st.integers(0, 2**32 - 1))
 def test_property_penalized_minimum_is_global(case, gamma, seed):
     moments = case.moments
@@ -278,6 +333,12 @@ def test_control_broken_multiplier_is_caught(name):
     with pytest.raises(AssertionError):
         for case in CASES.values():
             assert_multiplier(BROKEN[name], case)
+
+
+def test_control_adamw_does_not_make_its_decay_a_rate():
+    _, multiplier = rested(torch.optim.AdamW, 0.3, 1500, lr=0.05, eps=0.1, betas=(0.9, 0.9))
+    with pytest.raises(AssertionError):
+        same(multiplier, 0.3, 0.5)
 
 
 def test_control_away_from_stationarity_the_gradient_does_not_vanish():
