@@ -23,6 +23,7 @@ from bnlib.theory.half_tuned import (
     recommended_rate,
 )
 from bnlib.theory.minibatch import minibatch_decay, minibatch_factor, minibatch_worth
+from bnlib.theory.momentum import mean_turn, turn_balance
 from bnlib.theory.noise import NoisePath, noise_path, signal_and_noise
 from bnlib.theory.rates import effective_weights, l2_equivalent_rate, rate, weight_decay_rate
 from bnlib.theory.true_length import needed_rate, true_length_excess, true_length_rate
@@ -40,6 +41,7 @@ __all__ = [
     "logistic_fit",
     "logistic_gamma",
     "logistic_noise_path",
+    "mean_turn",
     "minibatch_decay",
     "minibatch_factor",
     "minibatch_worth",
@@ -53,5 +55,6 @@ __all__ = [
     "signal_and_noise",
     "true_length_excess",
     "true_length_rate",
+    "turn_balance",
     "weight_decay_rate",
 ]

@@ -20,6 +20,7 @@ WORDS = [
     "split",
     "depth",
     "minibatch",
+    "momentum",
     "half-tuned",
 ]
 CLAIMS = {claim.name: claim for claim in listed()}
