@@ -1,5 +1,5 @@
 // The closed forms of bnlib.theory, for the browser: same names, same arguments, plain arrays.
-// Figures call these and nothing else. constraint to minibatch are the book's theorems.
+// Figures call these and nothing else. constraint to half-tuned are the book's theorems.
 
 export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 export const times = (matrix, vector) => matrix.map((row) => dot(row, vector));
@@ -88,6 +88,40 @@ export function noisePath(variances, cross, gamma, noiseStd) {
   };
 }
 
+// cross-entropy: the best shift of a logit of deviation gamma below 64, and the mean of p (1 - p) there, Gaussian inputs
+export function logisticResting(gamma, targetMean) {
+  const step = Math.min(0.25, 0.4 / positive("gamma", gamma)); // of the trapezoidal rule, as in bnlib.theory
+  if (gamma >= 64) throw new RangeError(`gamma = ${gamma} must be below 64`);
+  const nodes = [];
+  for (let k = -Math.ceil(12 / step); k <= Math.ceil(12 / step); k += 1) {
+    nodes.push([k * step, (step * Math.exp(-((k * step) ** 2) / 2)) / Math.sqrt(2 * Math.PI)]);
+  }
+  const means = (beta) => {
+    let [mean, curvature] = [0, 0];
+    for (const [z, weight] of nodes) {
+      const chance = 1 / (1 + Math.exp(-beta - gamma * z));
+      mean += weight * chance;
+      curvature += (weight * chance) / (1 + Math.exp(beta + gamma * z));
+    }
+    return [mean, curvature];
+  };
+  let beta = Math.log(targetMean / (1 - targetMean)) * Math.sqrt(1 + (Math.PI * gamma ** 2) / 8);
+  for (let round = 0; round < 9; round += 1) {
+    const [mean, slope] = means(beta);
+    beta += (targetMean - mean) / slope;
+  }
+  return { beta, curvature: means(beta)[1] };
+}
+
+// cross-entropy: the weights of noisePath, the rate with the curvature in place of 1
+export function logisticNoisePath(variances, cross, gamma, noiseStd, targetMean) {
+  const { rate: squares, weights, signalShare, noiseShare, wiener } = noisePath(variances, cross, gamma, noiseStd);
+  const { beta, curvature } = logisticResting(Math.abs(gamma), targetMean);
+  const multiplier = 1 + squares - curvature;
+  const l2Rate = (multiplier * gamma ** 2) / dot(weights, weights);
+  return { rate: multiplier, weights, signalShare, noiseShare, l2Rate, wiener, beta, curvature };
+}
+
 // depth: lambda = a |w|^2 (q + eps) / (eps gamma^2), at rest
 export function weightDecayRate(weightDecay, weightNorm, batchVar, gamma, eps) {
   return (weightDecay * weightNorm ** 2 * (batchVar + positive("eps", eps))) / (eps * gamma ** 2);
@@ -145,4 +179,59 @@ export function minibatchDecay(batchSize, excessKurtosis) {
 // minibatch: the expected least squares loss less its constant, at the best w: -gamma A R sigma_t + gamma^2/2
 export function expectedBatchLoss(gamma, factor, explainedStd) {
   return -gamma * factor * explainedStd + gamma ** 2 / 2;
+}
+
+// half-tuned: the rate that makes the best of the fit to n Gaussian rows
+export function neededRate(rSquared, rows, inputs) {
+  return (inputs * (1 - rSquared)) / (positive("rows - inputs - 2", rows - inputs - 2) * positive("R^2", rSquared));
+}
+
+// half-tuned: exp(E log(1 + lambda)) - 1 at the true length, R^2 below 1
+export function trueLengthRate(rSquared, rows, inputs) {
+  const freedom = (rows - 1) / 2;
+  const mean = rSquared + ((1 - rSquared) * inputs) / (rows - 1);
+  const squaredStd = (((Math.exp(digamma(freedom)) * 2) / rows) * mean) / rSquared;
+  const difference = (tau) => {
+    const fall = Math.expm1(-tau);
+    const alike = Math.expm1(-freedom * (tau + Math.log1p((1 - mean) * fall)));
+    const exact = Math.expm1((-inputs / 2) * tau + ((rows - inputs - 1) / 2) * Math.log1p(rSquared * fall));
+    return (exact - alike) / fall;
+  };
+  return Math.sqrt(squaredStd) * Math.exp(integral(difference, 1 / (freedom * mean)) / 2) - 1;
+}
+
+// half-tuned: the excess risk at the true length, sigma_t = 1, R^2 below 1
+export function trueLengthExcess(rSquared, rows, inputs) {
+  const missing = 1 - rSquared;
+  const spare = positive("rows - inputs - 2", rows - inputs - 2);
+  const powers = (tau, first, second) =>
+    Math.exp(-first * tau + second * Math.log1p(rSquared * Math.expm1(-tau)));
+  const length = (tau) => {
+    const mixture = missing + rSquared * Math.exp(-tau);
+    const bracket = rSquared * Math.exp(-tau) + (missing / spare) * (1 + (inputs - 1) * mixture);
+    return (powers(tau, inputs / 2, (rows - inputs - 5) / 2) * bracket) / 2;
+  };
+  const along = (tau) =>
+    powers(tau, (inputs + 1) / 2, (rows - inputs - 3) / 2) / Math.sqrt(-Math.expm1(-tau));
+  const scale = 1 / (inputs / 2 + (rSquared * rows) / 2);
+  const projected = Math.sqrt((rSquared * rows) / (2 * Math.PI)) * integral(along, scale);
+  return rSquared * (rows * integral(length, scale) - 2 * projected + 1);
+}
+
+// from 0 to infinity, of what decays on this scale, by the nodes exp(pi/2 sinh h) of bnlib.theory
+const NODES = Array.from({ length: 201 }, (_, i) => {
+  const h = (i - 100) / 20;
+  const node = Math.exp((Math.PI / 2) * Math.sinh(h));
+  return [node, (node * (Math.PI / 2) * Math.cosh(h)) / 20];
+});
+
+function integral(f, scale) {
+  return scale * NODES.reduce((sum, [node, weight]) => sum + weight * f(scale * node), 0);
+}
+
+function digamma(x) {
+  let [sum, at] = [0, x];
+  for (; at < 16; at += 1) sum -= 1 / at;
+  const u = 1 / at ** 2;
+  return sum + Math.log(at) - 1 / (2 * at) - u * (1 / 12 - u * (1 / 120 - u * (1 / 252 - u * (1 / 240 - u / 132))));
 }

@@ -12,7 +12,7 @@ from companion import BOOK, figures
 
 MOVING = BOOK / "moving"
 FORMS = (MOVING / "closed_forms.js").read_text()
-FIGURES = ("ellipse", "noise", "decay", "batches")
+FIGURES = ("ellipse", "noise", "cross_entropy", "decay", "batches", "half_tuned")
 # a module by its text, so that a test can also ask a wrong one
 EVALUATE = """async ([source, calls]) => {
   const forms = await import("data:text/javascript;charset=utf-8," + encodeURIComponent(source));
@@ -31,11 +31,16 @@ PERTURBED = {
         "(multiplier * signal) / normSquared + (1 +",
         "(multiplier * signal) / normSquared + (1.00000000001 +",
     ),
+    "logisticResting": ("(weight * chance) / (1 +", "(weight * chance) / (1.0000000001 +"),
+    "logisticNoisePath": ("1 + squares - curvature", "1.0000000001 + squares - curvature"),
     "weightDecayRate": ("/ (eps * gamma ** 2)", "/ (eps * gamma ** 2.0000000001)"),
     "weightDecayFit": ("** 1.5) / (inputVar", "** 1.50000000001) / (inputVar"),
     "minibatchFactor": ("(size - 1) / 2 / ratio", "(size - 0.99999999999) / 2 / ratio"),
     "minibatchDecay": ("(excessKurtosis + 6)", "(excessKurtosis + 6.0000000001)"),
     "expectedBatchLoss": ("gamma ** 2 / 2", "gamma ** 2.0000000001 / 2"),
+    "neededRate": ("inputs * (1 - rSquared)", "inputs * (1.0000000001 - rSquared)"),
+    "trueLengthRate": ("(1 - mean) * fall", "(1.0000000001 - mean) * fall"),
+    "trueLengthExcess": ("1 + (inputs - 1) * mixture", "1 + (inputs - 0.9999999999) * mixture"),
 }
 
 
@@ -84,6 +89,14 @@ def pairs():
         parts += [path.l2_rate, path.clean_l2_rate, path.wiener]
         given = [variances.tolist(), moments.cross.tolist(), gamma, level]
         yield "noisePath", given, np.concatenate([part.ravel() for part in parts])
+        logistic = Moments(np.zeros(6), np.diag(variances), 0.3 * moments.cross, 0.16)
+        path = theory.logistic_noise_path(logistic, gamma, 0.2, [level])
+        parts = [path.rate, path.weights, path.signal_share, path.noise_share, path.l2_rate, path.wiener]
+        given = [variances.tolist(), logistic.cross.tolist(), gamma, level, 0.2]
+        yield "logisticNoisePath", given, [*np.concatenate([part.ravel() for part in parts]), path.beta, path.curvature]
+    for gamma, share in product((0.1, 1.0, 2.3, 7.0, 40.0), (0.03, 0.3, 0.8)):
+        fit = theory.logistic_fit(Moments([0], [[1]], [0.01], share * (1 - share)), gamma, share)
+        yield "logisticResting", [gamma, share], [fit.beta, fit.curvature]
     for weight_decay, norm, gamma, eps in product((1e-4, 0.3), (0.1, 7.0), (0.4, -2.0), (1e-5, 0.5)):
         given = [weight_decay, norm, 2.5 * norm**2, gamma, eps]
         yield "weightDecayRate", given, [theory.weight_decay_rate(*given)]
@@ -98,6 +111,12 @@ def pairs():
             factor = float(theory.minibatch_factor(M))
             batch = factor * (population + (1 / factor - 1) * gamma**2 / 2)  # theorem minibatch, part 1
             yield "expectedBatchLoss", [gamma, factor, R], [batch]
+    # small ones are differences of numbers of order 1, in bnlib too
+    for (d, n), r_squared in product(((1, 4), (5, 20), (10, 80), (64, 90), (64, 300)), (0.05, 0.3, 0.7)):
+        given = [r_squared, n, d]
+        yield "neededRate", given, [theory.needed_rate(*given)]
+        yield "trueLengthRate", given, [theory.true_length_rate(*given)]
+        yield "trueLengthExcess", given, [theory.true_length_excess(*given)]
 
 
 def resting_points():
