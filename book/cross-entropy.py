@@ -97,6 +97,14 @@ picture.show(
 )
 
 # %% [markdown]
+# Move the scale, the noise and the share of the class yourself.
+#
+# <div class="moving" id="moving-cross_entropy" data-figure="cross_entropy">
+# <p class="moving-still">On the web pages of this book this figure moves. What the covariance is worth, κ/γ, falls with
+# the scale and sinks with the noise. What the loss asks, the mean of p(1 − p), falls with the scale too, and does not
+# see the noise. The rate is their difference: positive below the length of the fit without BN, negative above.</p>
+# </div>
+#
 # ## The theorem
 #
 # As in {doc}`noise` the unit is fed $x + n$, with $n$ independent of $(x, t)$, of mean 0 and covariance
@@ -616,8 +624,7 @@ sentence(
 # - *One logit.* Softmax couples its logits: BN fixes the variance of each, but not their covariances,
 #   which the loss sees too.
 # - *The law of $\zeta$.* Inputs that are elliptical but not Gaussian change it when Gaussian noise is
-#   added; then shift and $\bar a$ move with the noise, by a few per cent for a $t$ law of 5 degrees of
-#   freedom.
+#   added; then shift and $\bar a$ move a little with the noise.
 # - *Other losses* need a target that depends on one direction of Gaussian inputs, (ii) and (iii), and
 #   a convex one that is no margin loss may turn away where $\gamma$ is large.
 # - Moments are those of the batch; the noise must not know the label.
