@@ -7,6 +7,7 @@ at after any step.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -53,8 +54,7 @@ class Stack:
         self._order = sorted(range(len(models)), key=lambda index: kinds[index])
         networks = [networks[index] for index in self._order]
         decays = torch.tensor([weight_decays[index] for index in self._order], dtype=torch.float64)
-        sizes = [kinds.count(kind) for kind in sorted(set(kinds))]
-        self._layers = [_Layer(blocks, sizes) for blocks in zip(*networks)]
+        self._layers = [_Layer(blocks) for blocks in zip(*networks)]
         self._momentum = momentum
 
         # the weights of the first layer are by themselves: nearly all the memory and all the work is there
@@ -66,7 +66,7 @@ class Stack:
         self._learned: list[torch.Tensor | None] = []
         for depth, layer in enumerate(self._layers):
             for parameter, rows, learned in layer.parameters(with_weight=depth > 0):
-                self._others.append(parameter.requires_grad_())
+                self._others.append(parameter)
                 self._others_decays.append(decays[rows].to(parameter).view(-1, *[1] * (parameter.ndim - 1)))
                 self._learned.append(learned)
         self._others_velocities: list[Any] = [torch.zeros_like(parameter) for parameter in self._others]
@@ -86,41 +86,57 @@ class Stack:
         -------
         torch.Tensor, shape (networks,)
             Mean cross-entropy of each before the step, in the order of `models`.
+
+        Raises
+        ------
+        ValueError
+            If there is one row, and a model with batch normalization.
+
+        Notes
+        -----
+        Gradients are written out, since autograd would copy activations that are needed once.
         """
         networks, units, inputs = self._first.shape
-        z = torch.mm(self._first.view(-1, inputs), x.t()).view(networks, units, len(x)).requires_grad_()
-        # weight normalization divides by the length of a row, which enters as a variable of its own
-        lengths = {part: length.requires_grad_() for part, length in self._layers[0].lengths().items()}
-        losses = self._losses(z, lengths, targets)
-        z_grad, *gradients = torch.autograd.grad(losses.sum(), [z, *self._others, *lengths.values()])
         with torch.no_grad():
-            # the gradient of a row's length is along the row
-            pulls = {
-                row: pull
-                for (part, length), gradient in zip(lengths.items(), gradients[len(self._others) :])
-                for row, pull in enumerate(gradient / length, start=part.rows.start)
-            }
-            self._update_first(x, z_grad, pulls, learning_rate)
-            self._update_others(gradients[: len(self._others)], learning_rate)
+            z = torch.mm(self._first.view(-1, inputs), x.t()).view(networks, units, len(x))
+            entered, activations = [z], []
+            for layer, following in pairwise(self._layers):
+                activations.append(layer.forward(entered[-1]).relu_())
+                entered.append(torch.bmm(following.weight, activations[-1]))
+            log_shares = functional.log_softmax(self._layers[-1].forward(entered[-1]), dim=1)
+            chosen = targets.expand(networks, 1, -1)
+            losses = -log_shares.gather(1, chosen).mean(dim=(1, 2))
+
+            # backwards, by the chain rule: `grad` is that of the losses with respect to what left a layer, then what
+            # entered it, in one array
+            grad = log_shares.exp_().scatter_add_(1, chosen, -torch.ones_like(log_shares[:, :1])).div_(len(x))
+            gradients: list[Any] = []
+            for depth in range(len(self._layers) - 1, 0, -1):
+                layer, h = self._layers[depth], activations[depth - 1]
+                found, pulls = layer.backward(grad, entered[depth])
+                weight_grad = torch.bmm(grad, h.transpose(1, 2))
+                for rows, pull in pulls:
+                    weight_grad[rows] += layer.weight[rows] * pull
+                gradients = [weight_grad, *found, *gradients]
+                grad = torch.bmm(layer.weight.transpose(1, 2), grad)
+                torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
+            found, pulls = self._layers[0].backward(grad, z)
+            self._update_first(x, grad, pulls, learning_rate)
+            self._update_others([*found, *gradients], learning_rate)
             if self._counters:
                 torch._foreach_add_(self._counters, 1)
         given = torch.empty_like(losses)
-        given[self._order] = losses.detach()
+        given[self._order] = losses
         return given
 
-    def _update_first(
-        self,
-        x: torch.Tensor,
-        z_grad: torch.Tensor,
-        pulls: dict[int, torch.Tensor],
-        learning_rate: float,
-    ) -> None:
+    def _update_first(self, x: torch.Tensor, z_grad: torch.Tensor, pulls: "Pulls", learning_rate: float) -> None:
+        pulled = {row: pull for rows, pulls_of_rows in pulls for row, pull in enumerate(pulls_of_rows, rows.start)}
         # a network after the other, so that weights and velocity stay in the processor's cache; the gradient is added
         # where the momentum is kept and never exists by itself
         for row, (weight, velocity, decay) in enumerate(zip(self._first, self._first_velocities, self._first_decays)):
             velocity.addmm_(z_grad[row], x, beta=self._momentum)
-            if row in pulls:
-                velocity.addcmul_(weight, pulls[row])
+            if row in pulled:
+                velocity.add_(weight * pulled[row])
             if decay:
                 velocity.add_(weight, alpha=decay)
             weight.add_(velocity, alpha=-learning_rate)
@@ -135,23 +151,17 @@ class Stack:
         torch._foreach_add_(self._others_velocities, gradients)
         torch._foreach_add_(self._others, self._others_velocities, alpha=-learning_rate)
 
-    def _losses(self, z: torch.Tensor, lengths: "Lengths", targets: torch.Tensor) -> torch.Tensor:
-        z = self._layers[0].finish(z, lengths)
-        for layer in self._layers[1:]:
-            z = layer.finish(torch.bmm(layer.weight, z.relu_()), layer.lengths())
-        return functional.cross_entropy(z, targets.expand(len(z), -1), reduction="none").mean(dim=1)
-
 
 class _Layer:
     """One layer of all networks: the stacked weights, and a part for each kind of normalization."""
 
-    def __init__(self, blocks: Sequence["Block"], sizes: Sequence[int]) -> None:
+    def __init__(self, blocks: Sequence["Block"]) -> None:
         self.weight = _stacked([_raw_weight(linear) for linear, _ in blocks])  # (networks, out, in)
-        starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        self.parts = [
-            _Part(blocks[start : start + size], slice(start, start + size)) for start, size in zip(starts, sizes)
-        ]
-        self._sizes = sizes
+        self.parts = []
+        for _, alike in groupby(range(len(blocks)), key=lambda index: _settings(*blocks[index])):
+            first, *others = alike
+            rows = slice(first, first + 1 + len(others))
+            self.parts.append(_Part(blocks[rows], rows))
 
     def parameters(self, with_weight: bool) -> Iterator[tuple[torch.Tensor, slice, torch.Tensor | None]]:
         """(stacked parameter, its rows among the networks, None or which of those are learned)."""
@@ -161,15 +171,22 @@ class _Layer:
             for name, parameter in part.parameters.items():
                 yield parameter, part.rows, part.learned if name == "gamma" else None
 
-    def lengths(self) -> "Lengths":
-        """Norms of the rows that weight normalization divides by, (rows, out, 1) for each part that has it."""
-        return {part: self.weight[part.rows].norm(dim=2, keepdim=True) for part in self.parts if part.kind == "weight"}
-
-    def finish(self, z: torch.Tensor, lengths: "Lengths") -> torch.Tensor:
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
         """From the product z (networks, out, batch) to what goes into the activation."""
-        if len(self.parts) == 1:
-            return self.parts[0].finish(z, lengths)
-        return torch.cat([part.finish(piece, lengths) for part, piece in zip(self.parts, z.split(self._sizes))])
+        left = torch.empty_like(z)
+        for part in self.parts:
+            part.forward(z[part.rows], self.weight[part.rows], left[part.rows])
+        return left
+
+    def backward(self, grad: torch.Tensor, z: torch.Tensor) -> tuple[list[torch.Tensor], "Pulls"]:
+        """Turn the gradient with respect to what left `forward` into that with respect to z, in place.
+
+        Returns the gradients of `parameters` but the weight; and, where rows of weights have a length by which z is
+        divided, by how much of themselves that adds to their gradient.
+        """
+        found = [part.backward(grad[part.rows], z[part.rows]) for part in self.parts]
+        gradients = [gradient for part in found for gradient in part]
+        return gradients, [(part.rows, part.pull) for part in self.parts if part.pull is not None]
 
 
 class _Part:
@@ -179,6 +196,9 @@ class _Part:
         linears, norms = zip(*blocks)
         self.kind, self.rows = _kind(linears[0], norms[0]), rows
         self.learned: torch.Tensor | None = None
+        self.pull: torch.Tensor | None = None
+        self._over: int | None = None
+        self._saved: tuple[torch.Tensor, ...] = ()
         self.parameters: dict[str, torch.Tensor] = {}
         if linears[0].bias is not None:
             self.parameters["bias"] = _stacked([linear.bias for linear in linears])  # (rows, out)
@@ -188,42 +208,66 @@ class _Part:
             self.parameters["gamma"] = _stacked([norm.weight for norm in norms])
             self.parameters["beta"] = _stacked([norm.bias for norm in norms])
             self._eps = norms[0].eps
+            self._over = 2 if self.kind == "batch" else 1  # what is averaged: the batch, or the units
         if self.kind == "batch":
             learned = torch.tensor([[norm.weight.requires_grad] for norm in norms])
             self.learned = None if learned.all() else learned.to(self.parameters["gamma"])
             self._statistics_momentum = norms[0].momentum
-            self._running = []
+            self._running: list[Any] = []
             for name in ("running_mean", "running_var"):
                 stacked = torch.stack([getattr(norm, name) for norm in norms])
                 for norm, row in zip(norms, stacked):
                     setattr(norm, name, row)
-                self._running.append(stacked.view(-1))
+                self._running.append(stacked.unsqueeze(2))
 
-    def finish(self, z: torch.Tensor, lengths: "Lengths") -> torch.Tensor:
-        if self.kind == "batch":
-            flat = functional.batch_norm(
-                z.reshape(1, -1, z.shape[2]),
-                self._running[0],
-                self._running[1],
-                self.parameters["gamma"].view(-1),
-                self.parameters["beta"].view(-1),
-                training=True,
-                momentum=self._statistics_momentum,
-                eps=self._eps,
-            )
-            return flat.view_as(z)
-        bias = self.parameters["bias"].unsqueeze(2)
+    def forward(self, z: torch.Tensor, weight: torch.Tensor, left: torch.Tensor) -> None:
+        """Write what leaves the layer to `left`, both (rows, out, batch)."""
+        own = {name: parameter.unsqueeze(2) for name, parameter in self.parameters.items() if parameter.ndim == 2}
+        if self._over is not None:
+            n = z.shape[2]
+            if self.kind == "batch" and n < 2:
+                raise ValueError(f"x has {n} row; batch normalization needs at least 2")
+            if "bias" in own:
+                z = z + own["bias"]
+            mean = z.mean(dim=self._over, keepdim=True)
+            deviation = z - mean
+            variance = deviation.square().mean(dim=self._over, keepdim=True)
+            scale = (variance + self._eps).rsqrt_()
+            normalized = deviation.mul_(scale)
+            self._saved = (normalized, scale)
+            torch.mul(normalized, own["gamma"], out=left).add_(own["beta"])
+            if self.kind == "batch":
+                torch._foreach_lerp_(self._running, [mean, variance * (n / (n - 1))], self._statistics_momentum)
+        elif self.kind == "weight":
+            length = weight.norm(dim=2, keepdim=True)
+            self._saved = (length,)
+            torch.mul(z, self.parameters["scale"] / length, out=left).add_(own["bias"])
+        else:
+            torch.add(z, own["bias"], out=left)
+
+    def backward(self, grad: torch.Tensor, z: torch.Tensor) -> list[torch.Tensor]:
+        """As for a layer; the gradients of `parameters`, in their order."""
         if self.kind == "weight":
-            return z * (self.parameters["scale"] / lengths[self]) + bias
-        z = z + bias
-        if self.kind == "layer":
-            normalized = functional.layer_norm(z.transpose(1, 2), z.shape[1:2], eps=self._eps).transpose(1, 2)
-            z = normalized * self.parameters["gamma"].unsqueeze(2) + self.parameters["beta"].unsqueeze(2)
-        return z
+            (length,), scale = self._saved, self.parameters["scale"]
+            scale_grad = (grad * z).sum(dim=2, keepdim=True) / length
+            self.pull = -scale_grad * scale / length.square()
+            bias_grad = grad.sum(dim=2)
+            grad.mul_(scale / length)
+            return [bias_grad, scale_grad]
+        bias_grad = grad.sum(dim=2)
+        if self.kind == "none":
+            return [bias_grad]
+        normalized, scale = self._saved
+        gamma_grad = (grad * normalized).sum(dim=2)
+        grad.mul_(self.parameters["gamma"].unsqueeze(2))
+        along = (grad * normalized).mean(dim=self._over, keepdim=True)
+        grad.sub_(grad.mean(dim=self._over, keepdim=True)).sub_(normalized.mul_(along)).mul_(scale)
+        found = [gamma_grad, bias_grad]
+        return [grad.sum(dim=2), *found] if "bias" in self.parameters else found
 
 
 Block = tuple[Any, Any]  # a linear layer, and the module that normalizes its output or None
-Lengths = dict[_Part, torch.Tensor]
+Pulls = list[tuple[slice, torch.Tensor]]
 
 
 def blocks_of(model: nn.Sequential) -> list["Block"]:
