@@ -19,22 +19,27 @@
 # step: that is {prf:ref}`thm-depth`. It does not say how large these rates are, whether they grow
 # with depth, or what becomes of them as a network learns. {doc}`depth` had a first look.
 #
-# Here are a network with three hidden layers and a small convolutional one, on clean and on noisy
-# digits, watched from the first step to the last. At every look the identities are checked again, on
+# Here are a network with three hidden layers, on clean and on noisy digits, and a small convolutional
+# one, watched from the first step to the last. At every look the identities are checked again, on
 # the very network that is being trained.
 
 # %% tags=["parameters"]
-dataset = "mnist-5k"  # or "mnist", "fashion-mnist"
+dataset = "mnist"  # or "mnist-5k", "fashion-mnist"
 seeds = [0, 1, 2]  # repetitions behind every interval
-hidden = [100, 100, 100]  # units of the hidden layers
+train_size = (
+    3000  # images that the network with hidden layers is trained on, drawn anew with every seed
+)
+hidden = [100, 100, 100]  # units of its hidden layers
+epochs = 8  # passes over the images
+noise_stds = [0.0, 1.0]  # of the Gaussian noise on them, in standard deviations of the pixels
 channels = [8, 16]  # of the convolutional network
-epochs = 8  # of the network with hidden layers
-conv_images = 2048  # images that the convolutional network is trained on
+conv_images = 1024  # images that it is trained on
 conv_epochs = 3  # passes over them: a step costs ten times as much
+conv_batch_size = 64  # half of that of the other network, for the same reason
 conv_learning_rate = 0.02  # smaller, since its read-out sees many large features
-noise_stds = [0.0, 1.0]  # of the Gaussian noise, in standard deviations of the pixels
-looks = 7  # at each training, on a logarithmic scale
-looked_at = 30  # batches of 128 that every look measures, half and half; a fifth for convolutions
+conv_noise_stds = [0.0]  # as above
+looks = 5  # at each training, on a logarithmic scale
+looked_at = 150  # batches that the last look measures; of the convolutional network 60
 
 # %% tags=["hide-input"]
 from functools import partial
@@ -43,9 +48,9 @@ import numpy as np
 import pandas as pd
 from torch.nn.functional import cross_entropy
 
-from bnlib import data, experiments, meter, training
+from bnlib import experiments, meter, training
 from companion.figures import Picture
-from companion.page import check, finding, table
+from companion.page import check, finding, sentence, table
 from companion.records import Source
 from companion.statistics import as_text
 from companion.studies import identities
@@ -53,34 +58,36 @@ from companion.studies import identities
 # %% [markdown]
 # ## One look
 #
-# Each training is looked at on one fixed set of batches, noise included, that is the same at every
-# look. The meter reads the rates of all units twice, from halves that share no batch: a rate is a
-# small mean of scattered gradients, and what the two readings do not agree on is chance. One batch
-# more, in float64, is for the identities: torch's own gradients on one side, what
+# Each training is looked at on fixed batches, noise included, that are the same at every look. The
+# meter reads the rates of all units, and from the scatter over batches the standard error of each: a
+# rate is a small mean of scattered gradients. Rates fall while scatter stays, so later looks read more
+# batches. One batch more, in float64, is for the identities: torch's own gradients on one side, what
 # {prf:ref}`thm-depth` makes of them on the other.
 #
-# Signs and sizes are kept apart, since between BN layers the units of a layer cancel. The mean square
-# of a layer's rates is taken as the mean of the *products* of the two readings, from which chance
-# drops out: squares of a scattered reading would be too large, the more so the noisier the input. Where
-# two readings do not agree at all, a size of $10^{-6}$ stands for it: less than can be told from zero
-# here.
+# Signs and sizes are kept apart, since between BN layers the units of a layer cancel. The size of a
+# layer is the root of the mean square of its rates, and squares of a scattered reading are too large,
+# the more so the noisier the input. So from each square the square of its standard error is taken off:
+# that leaves the mean square of the rates, on average. Where chance is so large that nothing would be
+# left, the size stands at what chance alone leaves in such a mean: an upper bound.
 
 
 # %%
-def look(run, count):
-    """Rates of each layer from two readings, and both sides of the identities."""
-    fixed = list(run.batches(count))
-    halves = [meter.measure(run.model, fixed[half::2], cross_entropy) for half in (0, 1)]
-    first, second = (half.rate for half in halves)
-    units = halves[0].to_frame().assign(rate=(first + second) / 2, product=first * second)
+def look(run, looked_at):
+    """Rates of each layer, and both sides of the identities."""
+    last = run.schedule.steps(len(run.inputs))
+    fixed = list(run.batches(max(3, int(looked_at * max(0.2, run.step / last)))))
+    report = meter.measure(run.model, fixed, cross_entropy)
+    units = report.to_frame()
+    units["square"] = units.rate**2 - units.rate_error**2
     units["pull"] = units.rate * units.gamma**2
     layers = [layer for _, layer in units.groupby("layer", sort=False)]
     return {
         "mean_rate": [layer.rate.mean() for layer in layers],
-        "mean_square": [layer["product"].mean() for layer in layers],
+        "mean_square": [layer.square.mean() for layer in layers],
+        "chance": [(layer.rate_error**2).mean() * (2 / len(layer)) ** 0.5 for layer in layers],
         "negative": [(layer.rate < 0).mean() for layer in layers],
         "survives": [abs(layer.pull.sum()) / layer.pull.abs().sum() for layer in layers],
-        "layer_l2_rate": np.mean([half.by_layer().l2_rate for half in halves], axis=0),
+        "layer_l2_rate": report.by_layer().l2_rate.to_numpy(),
     } | both_sides(run.model.double(), *fixed[0])
 
 
@@ -104,46 +111,50 @@ def both_sides(model, x, target):
 
 
 # %% tags=["hide-input", "remove-stderr"]
-rows = len(data.load(dataset).train.labels)
 kinds = {
     "three hidden layers": (
         training.Schedule(hidden=tuple(hidden), epochs=epochs),
-        rows,
+        train_size,
+        noise_stds,
         looked_at,
     ),
     "convolutional": (
         training.Schedule(
-            channels=tuple(channels), epochs=conv_epochs, learning_rate=conv_learning_rate
+            channels=tuple(channels),
+            epochs=conv_epochs,
+            batch_size=conv_batch_size,
+            learning_rate=conv_learning_rate,
         ),
-        min(conv_images, rows),
-        looked_at // 5,
+        conv_images,
+        conv_noise_stds,
+        2 * looked_at // 5,
     ),
 }
 runs = {
     kind: experiments.sweep(
         [training.Arm("batch")],
-        [
-            experiments.Conditions(dataset, None if size == rows else size, noise_std=noise_std)
-            for noise_std in noise_stds
-        ],
+        [experiments.Conditions(dataset, size, noise_std=noise_std) for noise_std in levels],
         schedule,
         seeds,
-        look=partial(look, count=count),
+        look=partial(look, looked_at=count),
         look_steps=looks,
     )
-    for kind, (schedule, size, count) in kinds.items()
+    for kind, (schedule, size, levels, count) in kinds.items()
 }
 names = {
     "three hidden layers": [f"hidden {i + 1}" for i in range(len(hidden))],
     "convolutional": [f"conv {i + 1}" for i in range(len(channels))],
 }
+cells = [(kind, noise_std) for kind, (_, _, levels, _) in kinds.items() for noise_std in levels]
 
 
-def source(kind, noise_std=noise_stds):
-    schedule, size, _ = kinds[kind]
+def source(kind, noise_std=None):
+    schedule, size, levels, _ = kinds[kind]
     inner = schedule.channels or schedule.hidden
     shape = {"channels" if schedule.channels else "hidden": list(inner), "epochs": schedule.epochs}
-    return Source(dataset, size, seeds, shape | {"noise_std": noise_std})
+    shape |= {"batch_size": schedule.batch_size, "learning_rate": schedule.learning_rate}
+    shape["noise_std"] = levels if noise_std is None else noise_std
+    return Source(dataset, size, seeds, shape)
 
 
 def through(kind, noise_std, what):
@@ -152,11 +163,10 @@ def through(kind, noise_std, what):
 
 
 def sizes_of(kind, noise_std):
-    """Root mean square of the rates."""
-    return np.sqrt(np.maximum(through(kind, noise_std, "mean_square"), NOTHING**2))
+    """Root mean square of the rates, or what chance alone leaves where that is more."""
+    squares, chance = (through(kind, noise_std, what) for what in ("mean_square", "chance"))
+    return np.sqrt(np.maximum(squares, chance))
 
-
-NOTHING = 1e-6  # stands for a size where two readings do not agree at all
 
 # %% [markdown]
 # ## The identities, at every look
@@ -203,10 +213,9 @@ for kind in kinds:
         )
 finding(
     "The identities hold while networks learn: in linear and in convolutional layers, at {looks} looks"
-    " from the first step to the last, on clean and on noisy digits, what is left of them is at most"
-    " {worst:.0e}.",
+    " from the first step to the last, what is left of them is at most {worst:.0e}.",
     *held,
-    looks=through("three hidden layers", noise_stds[0], "negative").shape[1],
+    looks=looks,
 )
 
 # %% [markdown]
@@ -217,38 +226,35 @@ finding(
 # pushed out.
 
 # %% tags=["hide-input"]
-where = (
-    f"{source('three hidden layers')}; {source('convolutional')}; batches of 128,"
-    f" learning rate 0.1 and {conv_learning_rate:g}"
-)
-picture = Picture(2, 2, height=5.6, sharex="row")
-for panels, kind in zip((picture.panels[:2], picture.panels[2:]), kinds):
+where = f"{source('three hidden layers')}; {source('convolutional')}"
+shades = ("l2", "signal", "noise")  # of all layers with BN but the last
+picture = Picture(len(cells), 2, height=2.5 * len(cells))
+for place, (kind, noise_std) in enumerate(cells):
+    left, right = picture[2 * place], picture[2 * place + 1]
     at = np.array(runs[kind].look_steps.iloc[0]) + 1
-    for noise_std, style in zip(noise_stds, ("-", "--")):
-        both = sizes_of(kind, noise_std), through(kind, noise_std, "negative")
-        for panel, values, scale in zip(panels, both, ("log", "share")):
-            for layer, color in zip(range(values.shape[2]), ("batch", "l2", "signal", "noise")):
-                panel.band(
-                    at,
-                    values[:, :, layer],
-                    f"{names[kind][layer]}, noise {noise_std:g}",
-                    color,
-                    marker="",
-                    style=style,
-                    scale=scale,
-                )
-    legend = {"handles": panels[0].ax.lines[: len(names[kind])], "labels": names[kind]}
-    panels[0].set(xscale="log", yscale="log", title=f"{kind}: size of λ")
-    panels[0].set(legend=legend | {"fontsize": 9})
-    panels[0].ax.set_ylim(NOTHING, 0.3)
-    panels[1].set(ylim=(0, 1), title="share of units with λ < 0")
-    panels[1].ax.axhline(0.5, color="#8A8A8A", linewidth=1)
-for panel in picture.panels[2:]:
+    both = sizes_of(kind, noise_std), through(kind, noise_std, "negative")
+    for panel, values, scale in zip((left, right), both, ("log", "share")):
+        for layer, name in enumerate(names[kind]):
+            color = "batch" if name == names[kind][-1] else shades[layer % len(shades)]
+            panel.band(at, values[:, :, layer], name, color, marker="", scale=scale)
+        panel.set(xscale="log")
+    among = np.concatenate([sizes_of(*cell).ravel() for cell in cells if cell[0] == kind])
+    left.ax.minorticks_off()
+    left.set(
+        ylim=(among.min() / 3, among.max() * 2),
+        yscale="log",
+        title=f"{kind}, noise {noise_std:g}",
+        ylabel="size of λ",
+        legend={"fontsize": 9},
+    )
+    right.set(ylim=(-0.02, 1.02), ylabel="share with λ < 0")
+    right.ax.axhline(0.5, color="#8A8A8A", linewidth=1)
+for panel in picture.panels[-2:]:
     panel.set(xlabel="step, counted from 1")
 picture.show(
-    says="Rates by layer from the first step to the last; solid on clean digits, dashed with noise_std"
-    f" {noise_stds[-1]:g}. Left: sizes, both axes logarithmic, means geometric. Right: how many units"
-    " BN pushes out instead of holding in.",
+    says="Rates by layer from the first step to the last; blue is the last layer with BN. Left: sizes,"
+    " both axes logarithmic, means geometric. Right: how many units BN pushes out instead of holding"
+    " in.",
     source=where,
     name="layers-rates",
 )
@@ -259,21 +265,25 @@ picture.show(
 # where the interval holds zero it has no sign to speak of.
 
 # %% tags=["hide-input"]
-entries = {}
-for kind in kinds:
-    for noise_std in noise_stds:
-        columns = {
-            "mean λ": (through(kind, noise_std, "mean_rate"), "{:+.1e}"),
-            "size of λ": (sizes_of(kind, noise_std), "{:.1e}"),
-            "α of the layer": (through(kind, noise_std, "layer_l2_rate"), "{:+.1e}"),
-            "λ < 0": (through(kind, noise_std, "negative"), "{:.0%}"),
+entries, chance_of, readings = {}, 0, 0
+for kind, noise_std in cells:
+    squares, chance = (through(kind, noise_std, what)[:, -1] for what in ("mean_square", "chance"))
+    chance_of, readings = chance_of + (squares < chance).sum(), readings + squares.size
+    columns = {
+        "mean λ": (through(kind, noise_std, "mean_rate"), "{:+.1e}", "plain"),
+        "size of λ": (sizes_of(kind, noise_std), "{:.1e}", "log"),
+        "α of the layer": (through(kind, noise_std, "layer_l2_rate"), "{:+.1e}", "plain"),
+        "λ < 0": (through(kind, noise_std, "negative"), "{:.0%}", "share"),
+    }
+    for layer, name in enumerate(names[kind]):
+        entries[f"{name}, noise {noise_std:g}"] = {
+            column: as_text(values[:, -1, layer], form, scale)
+            for column, (values, form, scale) in columns.items()
         }
-        for layer, name in enumerate(names[kind]):
-            entries[f"{name}, noise {noise_std:g}"] = {
-                column: as_text(values[:, -1, layer], form)
-                for column, (values, form) in columns.items()
-            }
 table(pd.DataFrame(entries).T, "At the last step: means with 95 % intervals over seeds.", where)
+sentence(
+    f"In {chance_of} of these {readings} readings, the size is no more than what chance leaves."
+)
 
 # %% [markdown]
 # ## Through training
@@ -283,7 +293,7 @@ table(pd.DataFrame(entries).T, "At the last step: means with 95 % intervals over
 
 
 # %% tags=["hide-input"]
-def ask(kind, noise_std, statement, measured, relation, predicted=0.0):
+def ask(kind, noise_std, statement, measured, relation, predicted=1.0, scale="log"):
     return check(
         "depth",
         f"{kind}, {statement}",
@@ -291,33 +301,35 @@ def ask(kind, noise_std, statement, measured, relation, predicted=0.0):
         predicted=predicted,
         kind="empirical",
         relation=relation,
+        scale=scale,
         source=source(kind, noise_std),
     )
 
 
-clean, noisy = noise_stds[0], noise_stds[-1]
 places = {"first": 0, "last": -1}
-decades = {
-    (kind, noise_std): np.log10(sizes_of(kind, noise_std))
-    for kind in kinds
-    for noise_std in noise_stds
-}
+size = {cell: sizes_of(*cell) for cell in cells}
 falls = [
     ask(
         kind,
         noise_std,
-        f"{place} layer with BN, noise_std {noise_std:g}: log10 of the size of rates at the last step"
-        " over that at the first",
-        sizes[:, -1, layer] - sizes[:, 0, layer],
+        f"{place} layer with BN, noise_std {noise_std:g}: size of rates at the last step over that at"
+        " the first",
+        size[kind, noise_std][:, -1, layer] / size[kind, noise_std][:, 0, layer],
         "below",
     )
-    for (kind, noise_std), sizes in decades.items()
+    for kind, noise_std in cells
     for place, layer in places.items()
 ]
+said = " at the last step it is {least:.2f} to {most:.2f} times what it was at the first."
 finding(
-    "From the first step to the last the size of a layer's rates changes by {least:+.1f} to {most:+.1f}"
-    " decades, on average over seeds; that it falls is borne out in {held} of {count} combinations of"
-    " network, layer and noise.",
+    {
+        "borne out": "The size of a layer's rates falls through training, in all {count} combinations of"
+        " network, layer and noise:" + said,
+        "not borne out": "The size of a layer's rates falls in none of {count} combinations of network,"
+        " layer and noise:" + said,
+        "mixed": "The size of a layer's rates falls in {held} of {count} combinations of network, layer"
+        " and noise:" + said,
+    },
     *falls,
 )
 
@@ -328,45 +340,43 @@ finding(
 # behind, in the first layer, which sees it directly, and in the last, which does not?
 
 # %% tags=["hide-input"]
-deeper, noisier = [], []
-for kind in kinds:
-    for noise_std in noise_stds:
-        sizes = decades[kind, noise_std][:, -1]
-        deeper.append(
-            ask(
-                kind,
-                noise_std,
-                f"noise_std {noise_std:g}, last step: log10 of the size of rates in the last layer"
-                " with BN over the first",
-                sizes[:, -1] - sizes[:, 0],
-                "above",
-            )
-        )
-    for place, layer in places.items():
-        noisier.append(
-            ask(
-                kind,
-                noise_stds,
-                f"{place} layer with BN, last step: log10 of the size of rates with noise_std"
-                f" {noisy:g} over that on clean digits",
-                decades[kind, noisy][:, -1, layer] - decades[kind, clean][:, -1, layer],
-                "above",
-            )
-        )
-with_first = [*deeper, *noisier[::2]]
-finding(
-    "At the last step, that rates are larger in the last layer than in the first is borne out in"
-    " {deeper} of {deeper_count} cases, and that they are larger with noise in {noisier} of"
-    " {noisier_count}; the intervals of comparisons with a first layer are typically {width:.1f} decades"
-    " wide.",
-    *deeper,
-    *noisier,
-    deeper=sum(one.verdict == "borne out" for one in deeper),
-    deeper_count=len(deeper),
-    noisier=sum(one.verdict == "borne out" for one in noisier),
-    noisier_count=len(noisier),
-    width=np.median([one.high - one.low for one in with_first]),
-)
+deeper = [
+    ask(
+        kind,
+        noise_std,
+        f"noise_std {noise_std:g}, last step: size of rates in the last layer with BN over that in the"
+        " first",
+        size[kind, noise_std][:, -1, -1] / size[kind, noise_std][:, -1, 0],
+        "above",
+    )
+    for kind, noise_std in cells
+]
+noisier = [
+    ask(
+        kind,
+        levels,
+        f"{place} layer with BN, last step: size of rates with noise_std {levels[-1]:g} over that with"
+        f" {levels[0]:g}",
+        size[kind, levels[-1]][:, -1, layer] / size[kind, levels[0]][:, -1, layer],
+        "above",
+    )
+    for kind, (_, _, levels, _) in kinds.items()
+    if len(levels) > 1
+    for place, layer in places.items()
+]
+for asked, question, of in (
+    (deeper, "larger in the last layer with BN than in the first", "networks and noise levels"),
+    (noisier, "larger with noise than without", "layers"),
+):
+    ratios = f"the ratio is {'{least:.1f} to {most:.1f}'}."
+    finding(
+        {
+            "borne out": f"At the last step rates are {question}, in all {{count}} {of}: {ratios}",
+            "not borne out": f"At the last step rates are {question} in none of {{count}} {of}: {ratios}",
+            "mixed": f"At the last step rates are {question} in {{held}} of {{count}} {of}: {ratios}",
+        },
+        *asked,
+    )
 
 # %% [markdown]
 # A size can grow because units are held in harder or because they are pushed out harder. Which of
@@ -382,14 +392,20 @@ signs = [
         through(kind, noise_std, "negative")[:, -1, -1],
         "below",
         0.5,
+        "share",
     )
-    for kind in kinds
-    for noise_std in noise_stds
+    for kind, noise_std in cells
 ]
+said = " {least:.0%} to {most:.0%} of them have a negative rate."
 finding(
-    "In the last layer with BN, which is free of the balance, {least:.0%} to {most:.0%} of the units"
-    " have a negative rate at the last step; that most of them are held in is borne out in {held} of"
-    " {count} cases.",
+    {
+        "borne out": "In the last layer with BN, which is free of the balance, most units are held in at"
+        " the last step, in all {count} networks and noise levels:" + said,
+        "not borne out": "In the last layer with BN, which is free of the balance, it is not most units"
+        " that are held in at the last step:" + said,
+        "mixed": "In the last layer with BN, which is free of the balance, most units are held in at the"
+        " last step in {held} of {count} networks and noise levels:" + said,
+    },
     *signs,
 )
 
@@ -405,11 +421,10 @@ finding(
 # %% tags=["hide-input"]
 entries = {
     f"{name}, noise {noise_std:g}": {
-        step: as_text(through(kind, noise_std, "survives")[:, at, layer], "{:.2f}")
+        step: as_text(through(kind, noise_std, "survives")[:, at, layer], "{:.2f}", "share")
         for step, at in (("first step", 0), ("last step", -1))
     }
-    for kind in kinds
-    for noise_std in noise_stds
+    for kind, noise_std in cells
     for layer, name in enumerate(names[kind])
 }
 table(
@@ -422,25 +437,44 @@ table(
 # %% [markdown]
 # ## What it means for your network
 #
-# - Read rates from two disjoint sets of batches and compare. What the two do not agree on is chance;
-#   late in training, and in the first layers, that can be nearly everything.
+# - Read rates with their standard errors, as `bnlib.measure` gives them. Late in training, and in the
+#   first layers, chance can be nearly everything that a few batches show.
 # - Look at the last layer with BN first: its scale is seen, its rates have a sign, and there BN
 #   regularizes most units.
 # - In a layer that another BN layer follows, a mean of zero is no sign of a fault. It is the balance.
 #
 # ## What we learned
-#
+
+# %% tags=["hide-input"]
+inner = {  # of layers that feed another one with BN, at the last step
+    what: np.concatenate([through(*cell, what)[:, -1, :-1].mean(axis=0) for cell in cells])
+    for what in ("negative", "survives")
+}
+ends = [one.measured for one in falls]
+sentence(
+    f"The size of a layer's rates at the last step is {min(ends):.2f} to {max(ends):.2f} times that at"
+    f" the first. In the last layer with BN it is {min(one.measured for one in deeper):.1f} to"
+    f" {max(one.measured for one in deeper):.1f} times that of the first"
+    + (
+        f", and with noise {min(one.measured for one in noisier):.1f} to"
+        f" {max(one.measured for one in noisier):.1f} times that without"
+        if noisier
+        else ""
+    )
+    + f". In layers that feed another one with BN, {inner['negative'].min():.0%} to"
+    f" {inner['negative'].max():.0%} of the units are pushed out, and {inner['survives'].min():.1%} to"
+    f" {inner['survives'].max():.1%} of their sizes survive as a mean. In the last layer"
+    f" {min(one.measured for one in signs):.0%} to {max(one.measured for one in signs):.0%} of the units"
+    " are pushed out."
+)
+
+# %% [markdown]
 # - The identities of {prf:ref}`thm-depth` hold in networks that are being trained, linear and
 #   convolutional, at every look and in every layer with BN, max-pooling between them or not.
-# - In a layer that feeds another one with BN the units cancel: about half of them are pushed out, at
-#   the first step and at the last, and next to nothing survives as a mean. Signs and sizes have to be
+# - In a layer that feeds another one with BN the balance lets units cancel. Signs and sizes have to be
 #   read apart.
-# - In the last layer, which is free of the balance, most units are held in at the end, on clean and on
-#   noisy digits.
-# - A rate is a small mean of scattered gradients. Two readings that share no batch tell how much of it
-#   is rate and how much is chance. At the last step the rates of the first layers are so small that a
-#   reading from this many batches is mostly chance. It leaves open whether sizes rise with depth or
-#   with noise; more batches settle most of it (Exercise 2).
+# - A rate is a small mean of scattered gradients, and a size that is read from plain squares is mostly
+#   chance where rates are small. The standard error that comes with a rate takes chance off.
 #
 # ## Where it stops
 #
@@ -450,32 +484,31 @@ table(
 #   last step is also what training has not yet finished.
 # - $\lambda$ of a hidden unit is in units of its $\gamma$, which the layers above can undo: between
 #   layers and networks compare signs and orders of magnitude, not digits.
-# - The logarithm of a size that is lost in chance depends on what stands for it. Intervals that span
-#   decades say that, and no more.
+# - Where a size is lost in chance, an upper bound stands for it. A share of negative rates is drawn
+#   towards one half by chance.
 # - Two small networks on digits of 28 by 28 pixels. Nothing here speaks of residual connections or of
 #   Adam.
 #
 # ## Exercises
 #
-# **1. Derive.** Two readings of a rate are $\lambda + e_1$ and $\lambda + e_2$, with independent errors
-# of mean zero and variance $\tau^2$. Compare the expectation of their product with that of the square
-# of their mean. How large is the relative error of the root mean square of a layer whose true rates
-# are a tenth of $\tau$, if it is read from squares?
+# **1. Derive.** The reading of a rate is $\lambda + e$, with an error of mean zero and variance
+# $\tau^2$, and $\tau$ is known. A layer has $n$ units, all with $\lambda = \tau/10$ in size. By which
+# factor is its size too large if it is read from plain squares? What is left after $\tau^2$ is taken
+# off, and how large is its scatter for Gaussian errors? What helps: more units or more batches?
 #
 # :::{dropdown} Solution
-# $\mathbb E(\lambda + e_1)(\lambda + e_2) = \lambda^2$, since all other terms have mean zero. The square
-# of the mean has the expectation $\lambda^2 + \tau^2/2$. With $\lambda = \tau/10$ that is
-# $\tau^2/100 + \tau^2/2 = 51\,\lambda^2$: the root is $\sqrt{51} \approx 7.1$ times too large, and it
-# would look like a rate that grows with noise, as $\tau$ does. The price of the product is that it can
-# come out negative.
+# $\mathbb E(\lambda + e)^2 = \lambda^2 + \tau^2 = 101\,\lambda^2$: the root is ten times too large, and
+# it would look like a rate that grows with noise, as $\tau$ does. Without $\tau^2$ it is $\lambda^2$ on
+# average. Its variance over units is $(2\tau^4 + 4\tau^2\lambda^2)/n$, so its standard deviation about
+# $\tau^2\sqrt{2/n} = 141\,\lambda^2/\sqrt n$: a hundred units leave fourteen times what is looked for.
+# Units help as $1/\sqrt n$. Batches help as one over their number, since $\tau^2$ falls so.
 # :::
 #
-# **2. Run.** Set `looked_at = 150`, five times as many batches. Which of the open questions close?
+# **2. Run.** Set `looked_at = 30`, a fifth of the batches. Which answers stay, and which open up?
 #
 # :::{dropdown} Solution
-# Most. The size of rates falls through training in all eight cases, and by 0.6 to 1.5 decades; the
-# changes of three decades were those of the number that stands for a lost size. The last layer has
-# larger rates than the first in three of four cases, and noise leaves larger rates behind in three of
-# four. Left open in the convolutional network are what noise does to the first layer, and which layer
-# has the larger rates on clean digits. (On the small set of digits, with the seeds above.)
+# In 7 of 24 readings the size is then lost in chance, and an upper bound stands for it. That sizes
+# fall through training stays, but for one layer of the convolutional network; so do the signs where
+# noise is, and that noise leaves larger rates in the first layer. What opens up are comparisons of two
+# sizes at the last step: noise in the last layer, the last layer against the first on noisy digits.
 # :::
