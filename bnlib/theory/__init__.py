@@ -22,6 +22,7 @@ from bnlib.theory.half_tuned import (
     recommended_gamma_decay,
     recommended_rate,
 )
+from bnlib.theory.margins import UniformMargins, uniform_margins
 from bnlib.theory.minibatch import minibatch_decay, minibatch_factor, minibatch_worth
 from bnlib.theory.momentum import mean_turn, turn_balance
 from bnlib.theory.noise import NoisePath, noise_path, signal_and_noise
@@ -34,6 +35,7 @@ __all__ = [
     "LogisticNoisePath",
     "Moments",
     "NoisePath",
+    "UniformMargins",
     "effective_weights",
     "l2_equivalent_rate",
     "least_squares",
@@ -56,5 +58,6 @@ __all__ = [
     "true_length_excess",
     "true_length_rate",
     "turn_balance",
+    "uniform_margins",
     "weight_decay_rate",
 ]

@@ -21,6 +21,7 @@ WORDS = [
     "depth",
     "minibatch",
     "momentum",
+    "margins",
     "half-tuned",
 ]
 CLAIMS = {claim.name: claim for claim in listed()}
