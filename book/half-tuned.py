@@ -136,18 +136,21 @@ picture.show(
 # $R^2\sigma_t^2\,\lambda^*/(1 + \lambda^*)$; that of least squares is $R^2\sigma_t^2\,\lambda^*$. For
 # new targets at the *same* inputs, of any law, it is least at $1/a = 1 + \delta$.
 #
-# **(iii)** *Less than half.* At the true length, for rows of any law and Gaussian ones,
+# **(iii)** *Less than half.* At the true length, for rows of any law,
 #
 # $$
-# \mathbb E\log(1 + \lambda) \;<\; \tfrac12\log(1 + \delta) \;<\; \tfrac12\log(1 + \lambda^*) .
+# \mathbb E\log(1 + \lambda) \;<\; \tfrac12\log(1 + \delta) \;<\; \tfrac12\log(1 + \lambda^*) :
 # $$
+#
+# less than half of the need at the same inputs, and for Gaussian $x$ of the need at new ones.
 #
 # **(iv)** *The wrong way.* For jointly Gaussian rows, $d$ fixed, $n \to \infty$, the share
 # $\mathbb E\log(1 + \lambda)/\log(1 + \lambda^*)$ tends to
 # $\frac12\big(1 - \frac2{d(1 - R^2)}\big)$. If $d(1 - R^2) < 2$ BN stretches what should shrink, on
 # average.
 #
-# **(v)** *What it costs.* For jointly Gaussian rows the excess risk at the true length is exactly
+# **(v)** *What it costs.* For $n \ge d + 3$ jointly Gaussian rows the excess risk at the true length
+# is exactly
 #
 # $$
 # R^2\sigma_t^2\Big[\,1 - 2\sqrt{\tfrac{nR^2}{2\pi}}\int_0^\infty\!
@@ -168,8 +171,8 @@ picture.show(
 # \qquad (R_{\mathrm{adj}}^2 \le 0\colon \text{predict the mean}).
 # $$
 #
-# BN with $\gamma = \kappa/(1 + \hat\lambda)$, and BN with learned $\gamma$ and the weight decay
-# $\hat\lambda$ on it, have the rate $\hat\lambda$. With $n - d - 1$ for $n - d - 2$ the factor
+# At rest, with all rows in one batch, BN with $\gamma = \kappa/(1 + \hat\lambda)$ and BN with learned
+# $\gamma$ and the weight decay $\hat\lambda$ on it have the rate $\hat\lambda$. With $n - d - 1$ for $n - d - 2$ the factor
 # $1/(1 + \hat\lambda)$ is that of leave-one-out, each leverage replaced by the mean $(d + 1)/n$.
 #
 # **(vii)** *Guarantee.* For jointly Gaussian rows, $d \ge 5$ and
@@ -340,8 +343,8 @@ picture.show(
 # the modified Bessel function. For $\varrho_1 > \varrho$ the ratio
 # $I_2(\varrho_1D/s^2)/I_2(\varrho D/s^2)$ rises with $D$, as $I_2$ has a power series with positive
 # coefficients. So once $N(\varrho) \ge 0$ it stays so: if the ratio has the value $\omega$ where
-# $\mu_i^2 = \mu_j^2$, then $N(\varrho_1) \ge \omega N(\varrho)$ up to a positive factor. $N$ changes
-# sign once at most, from $-$ to $+$. As $F = \varrho^2 + C$ and $r$ is nondecreasing,
+# $\mu_i^2 = \mu_j^2$, then $N(\varrho_1) \ge \omega N(\varrho)$. $N$ changes sign once at most, from
+# $-$ to $+$. As $F = \varrho^2 + C$ and $r$ is nondecreasing,
 # $\mathbb E[(m_i^2 - m_j^2)r/F^2]$ is at least $r$ at the change of sign times the same with $r = 1$.
 #
 # *Step 2: $r = 1$.* $F^{-2} = \int_0^\infty ue^{-uF}\mathrm du$. Integrating over $f$ with
@@ -358,9 +361,9 @@ picture.show(
 # $(\mu_i^2 - \mu_j^2)/D^4$ is the derivative of $\sin\theta\cos\theta/D^2$. $\square$
 # :::
 #
-# Shrinking by a number that the data give goes back to Stein, and the scale of a regression to
-# Copas. The part with a random design is, as far as we know, new here: the lemma carries Stein's
-# argument over from fixed inputs to new ones.
+# That a multiple of least squares may beat it on average over designs, and lose given one, is known:
+# {cite:t}`dicker2012` studies the one, {cite:t}`huber2012` the other. The lemma carries Stein's
+# argument for fixed inputs over to new ones.
 #
 # ## Check it in five lines
 #
@@ -682,7 +685,7 @@ check(
 
 # %% [markdown]
 # **The guarantee, and its ends.** It needs enough rows, and five inputs at least. It speaks of the
-# average over designs. *Given* a bad design
+# average over designs. *Given* a bad design {cite:p}`huber2012`
 # the prescription can lose however many rows there are: if the signal lies in a direction in which
 # the rows hardly vary, the length of the fit says little about its error, and a scale that looks at
 # the length shrinks what was right.

@@ -202,7 +202,8 @@ def test_exact_batches_without_replacement():
         same(theory.recommended_batch_size(float(rate), n, float(worth)), M, rtol=1e-13)
         same(theory.recommended_batch_size(float(rate), worth=float(worth)), worth / rate, rtol=1e-13)
     assert theory.recommended_batch_size(0.0) == np.inf and theory.recommended_batch_size(0.0, rows=50) == 50
-    assert theory.recommended_batch_size(0.1) == 7.5
+    assert theory.recommended_batch_size([0.0, 0.1]).tolist() == [np.inf, 7.5]
+    assert isinstance(theory.recommended_batch_size(0.1), float)
 
 
 # torch's own layers
@@ -410,6 +411,12 @@ REFUSED = {
     "rate, infinite": (lambda: theory.recommended_batch_size(np.inf), "rate has 1 non-finite"),
     "worth": (lambda: theory.recommended_batch_size(0.1, worth=-0.375), "worth = -0.375 is not right; .* above 0"),
     "rows of batches": (lambda: theory.recommended_batch_size(0.1, rows=0), "rows = 0 is not right"),
+    "rows of batches, not whole": (lambda: theory.recommended_batch_size(0.1, rows=7.5), "rows = 7.5 .* whole number"),
+    "rate, a matrix": (lambda: theory.recommended_batch_size([[0.1]]), r"rate has shape \(1, 1\); .* 0 or 1 dim"),
+    "R^2, a matrix": (lambda: theory.recommended_rate([[0.5]], 20, 5), r"r_squared has shape \(1, 1\); .* 0 or 1 dim"),
+    "t, a cube": (lambda: theory.leave_one_out_scale(WIDE, np.zeros((4, 1, 1))), r"t has shape .* 1 or 2 dimension"),
+    "X, a vector": (lambda: theory.leave_one_out_scale(WIDE[:, 0], np.zeros(4)), r"X has shape \(4,\); .* 2 dimension"),
+    "two rows": (lambda: theory.leave_one_out_scale([[0.0], [1.0]], [0.0, 1.0]), "same number of rows, at least 3$"),
     "leverage": (lambda: theory.leave_one_out_scale(WIDE, np.arange(4.0)), "X has leverage 1 in row 3: a weight rests"),
     "lengths": (lambda: theory.leave_one_out_scale(WIDE, np.arange(3.0)), r"t has shape \(3,\) and X \(4, 2\)"),
     "constant": (lambda: theory.leave_one_out_scale(WIDE[:3, :1], np.full(3, 0.1)), "t is predicted by the mean"),

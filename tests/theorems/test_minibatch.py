@@ -424,6 +424,10 @@ REFUSED = {
         "targets has a column uncorrelated",
     ),
     "NaN": (lambda: minibatch_worth([1.0, math.nan], [1.0, 2.0]), "outputs has 1 non-finite"),
+    "NaN in targets": (lambda: minibatch_worth([1.0, 2.0], [1.0, math.nan]), "targets has 1 non-finite"),
+    "cubes": (lambda: minibatch_worth(np.zeros((2, 2, 2)), np.zeros((2, 2, 2))), r"outputs has shape .* 1 or 2 dim"),
+    "cubes of targets": (lambda: minibatch_worth(np.zeros(2), np.zeros((2, 2, 2))), r"targets has shape .* 1 or 2 dim"),
+    "kurtosis": (lambda: minibatch_decay(4, -2.5), "excess_kurtosis = -2.5 belongs to no distribution"),
 }
 
 
