@@ -22,14 +22,16 @@
 # what nobody has proved. Each ends with a word of advice for a network of your own.
 
 # %% tags=["parameters"]
-dataset = "mnist-5k"  # data set
+dataset = "mnist"  # or "mnist-5k": see bnlib.data.load
 seeds = [0, 1, 2]  # of initial weights and batches
 hidden = [64, 64]  # units in each hidden layer
-epochs = 6  # passes over the training digits
+epochs = 1  # passes over the training digits
 components = 64  # principal components of the digits, for the read-outs
+rows = 5000  # training images that the read-outs draw from, at most
 digit = 3  # the read-outs say: is it this digit?
 few = 150  # training digits of the read-out that is short of data
 read_out_steps = 700  # of gradient descent
+draws = 20  # of batches, for the read-out that is short of data
 subsets = 12  # random subsets of the digits, for the closed forms
 
 # %% tags=["hide-input"]
@@ -43,14 +45,15 @@ from bnlib import data, meter, models, theory, training
 from bnlib.moments import Moments
 from companion.figures import COLORS, INK, Picture
 from companion.page import check, finding, sentence, table
-from companion.records import Source
+from companion.records import Source, name_of
 from companion.studies.identities import walk
 from companion.studies.read_out import read_out
 
-digits = read_out(dataset, digit, components)
+on = name_of(dataset)
+digits = read_out(dataset, digit, components, rows)
 some = slice(0, 3000)  # training digits that are looked at
 x = torch.from_numpy(training.standardize(digits.dataset)["train"])
-y = torch.from_numpy(digits.labels["train"])
+y = torch.from_numpy(digits.dataset.train.labels)
 
 # %% [markdown]
 # The first limits are measured on one kind of network: digits in, two hidden layers with batch
@@ -162,7 +165,8 @@ for runs, layer, color, name in (
     (fixed, 1, "l2", "hidden 2, γ fixed"),
     (learned, 1, "noise", "hidden 2, γ learned"),
 ):
-    picture[0].band(looks + 1, np.median(collect(runs, layer, "left"), axis=2), name, color)
+    medians = np.median(collect(runs, layer, "left"), axis=2)
+    picture[0].band(looks + 1, medians, name, color, scale="log")
 picture[0].line(shown + 1, resting, "one unit, full batch", "none", "--")
 picture[0].set(
     xscale="log",
@@ -171,21 +175,24 @@ picture[0].set(
     ylabel="share of the gradient left",
     legend={"fontsize": 9, "loc": "lower left"},
 )
+at_end = np.median(collect(fixed, 0, "left")[:, -1], axis=1)
 picture.show(
-    says="In a network on mini-batches most of the gradient is still unbalanced when training ends."
-    " One unit on a full batch does head for rest. (Medians over units.)",
+    says="Share of the gradient that the penalty does not balance, medians over units. When training"
+    f" ends it is {at_end.mean():.0%} in the first layer of a network on mini-batches with γ fixed, and"
+    f" {resting[-1]:.1%} in one unit on a full batch, which does head for rest.",
     source=where,
     name="limits-gradient-left",
 )
 not_at_rest = check(
     "stationarity",
-    "MNIST network after training, gamma fixed, first hidden layer: share of "
-    "the gradient that the penalty does not balance is above 0.1",
-    measured=np.median(collect(fixed, 0, "left")[:, -1], axis=1),
+    f"network on {on} after training, gamma fixed, first hidden layer: length of the gradient that"
+    " the penalty leaves unbalanced, over that of the gradient, is above 0.1",
+    measured=at_end,
     predicted=0.1,
     kind="empirical",
     relation="above",
     role="assumption",
+    scale="log",
     source=where,
 )
 share = "{interval:.0%} of the gradient of a typical first-layer unit"
@@ -214,9 +221,9 @@ sentence(
 )
 
 # %% [markdown]
-# A learned $\gamma$ would have $\lambda = 0$ at rest. It does get small, but so does the whole
-# gradient: the network fits its training digits. $v$ is nowhere near the solution of a penalized
-# problem. What holds all the way is {prf:ref}`thm-rate`.
+# A learned $\gamma$ would have $\lambda = 0$ at rest. But a small rate is no sign of rest: where a
+# network fits its digits the whole gradient is small, and with $\gamma$ fixed rates get small too.
+# What holds all the way is {prf:ref}`thm-rate`.
 #
 # **For your network:** quote the rate as what BN adds *to this step*. Call it a multiplier only if
 # you have checked that the gradient is balanced.
@@ -255,7 +262,8 @@ table(counts.map("{:.0%}".format), "Share of units with a negative rate, mean ov
 picture = Picture(1, 2, width=7.4, height=3.4)
 left, right = picture
 for layer, color in zip(range(len(hidden)), ("batch", "l2", "signal", "noise")):
-    left.band(looks + 1, negative["learned"][:, :, layer], f"hidden {layer + 1}", color)
+    of_layer = negative["learned"][:, :, layer]
+    left.band(looks + 1, of_layer, f"hidden {layer + 1}", color, scale="share")
     for at, style, when in ((0, ":", "start"), (-1, "-", "end")):
         rates = np.sort(collect(learned, layer, "rate")[0, at])
         rates /= np.abs(rates).mean()
@@ -275,7 +283,9 @@ right.ax.axhline(0, color=INK, linewidth=0.8)
 right.set(xlabel="units, sorted", title="λ, in units of the mean |λ|", legend=True)
 picture.show(
     says="γ learned; on the right one network. The first hidden layer feeds another BN layer, so its"
-    " rates balance around zero: many stay negative. The last one is free to be held in.",
+    f" rates balance around zero; when training ends {negative['learned'][:, -1, 0].mean():.0%} of"
+    f" them are negative. The last one is free to be held in:"
+    f" {negative['learned'][:, -1, -1].mean():.0%}.",
     source=where,
     name="limits-negative",
 )
@@ -316,10 +326,15 @@ few_source = Source(
 )
 
 
-def test_error(v):
-    """Of the folded unit, its bias tied, on the test digits."""
-    outputs = t_few.mean() + (digits.inputs["test"] - short.mean) @ v
-    return np.mean((digits.target["test"] - outputs) ** 2)
+def error_on_test(mean, target_mean, noise_std=0.0):
+    """The mean squared error on the test digits as a function of weights, their bias tied."""
+    inputs, wanted = digits.inputs["test"] - mean, digits.target["test"] - target_mean
+    second = inputs.T @ inputs / len(inputs) + noise_std**2 * np.eye(components)
+    both, power = inputs.T @ wanted / len(inputs), np.mean(wanted**2)
+    return lambda v: power - 2 * both @ v + v @ second @ v, both, second
+
+
+test_error, *_ = error_on_test(short.mean, t_few.mean())
 
 
 def folded(network):
@@ -369,35 +384,41 @@ left.set(
     legend={"fontsize": 9, "loc": "upper right"},
 )
 right.set(xscale="log", xlabel=label, title="rate λ on the clean digits", ylim=(-1.05, 1.05))
+# least test error on the way, test error at the end, rate at the end
+path_ends = {name: (errors.min(), errors[-1], rates[-1]) for name, (errors, rates) in paths.items()}
+_, one_batch_error, one_batch_rate = path_ends["BN, one batch"]
 picture.show(
-    says="On one clean batch the rate goes to zero, and BN heads for plain least squares, overfitted"
-    " (upper dashed line), like the read-out without it. Input noise is the penalty ½|v|² (lower"
-    " dashed line). Small batches leave some rate, and a noisy path.",
+    says="Dashed: where plain least squares ends, overfitted (above), and with the penalty ½|v|², which"
+    " input noise is (below). On one clean batch BN's rate ends at"
+    f" {one_batch_rate:.0e} and its test error, {one_batch_error:.2f}, heads for the upper line; with"
+    f" noise it ends at {path_ends['BN, input noise 1'][1]:.2f}. The path on small batches is a noisy"
+    " one.",
     source=few_source,
     name="limits-learned-gamma",
 )
 
 # %% [markdown]
-# A single run on small batches says little. Here are five, with a step as small as without BN; at
-# three times that step the scatter of five runs hides the effect:
+# A single run on small batches says little. Here are many, with a step as small as without BN:
 
 # %% tags=["hide-input"]
 left_by_batches = [
     paths_of_unit(X_few, t_few, folded, seed=seed, **arms["BN, batches of 32"])[-1][1]
-    for seed in range(5)
+    for seed in range(draws)
 ]
 by_batches = check(
     "minibatch",
-    "read-out of few MNIST digits after training on batches of 32, gamma "
-    "learned: the rate on all its clean training digits is above 0",
+    f"read-out of few images of {on} after training on batches of 32, gamma learned: the rate on all"
+    " its clean training images is above 0",
     measured=left_by_batches,
     predicted=0.0,
     kind="empirical",
     relation="above",
-    source=Source(dataset, few, range(5), few_source.conditions | {"batch_size": 32}),
+    source=Source(dataset, few, range(draws), few_source.conditions | {"batch_size": 32}),
 )
 rate = "a rate of {interval:.3f}"
-after = "on its clean digits, where one batch leaves {one:.0e}"
+after = (
+    "on its clean digits (the law for Gaussian data: {law:.3f}), where one batch leaves {one:.0e}"
+)
 finding(
     {
         "borne out": f"With γ learned the rate goes, but not all of it: training a read-out on batches"
@@ -408,36 +429,56 @@ finding(
         f" {after}, and these {{repetitions}} seeds cannot tell it from zero.",
     },
     by_batches,
-    one=abs(paths["BN, one batch"][1][-1]),
+    one=abs(one_batch_rate),
+    law=float(theory.minibatch_decay(32)),
 )
 
 # %% [markdown]
-# The paths differ more than the ends. BN's $\gamma$ takes a random start away in all directions at
-# once. Without BN it stays in those directions in which digits hardly vary, and no early stopping
-# helps; a start at zero does better.
-#
+# And the paths? BN's $\gamma$ takes a random start away in all directions at once. Without BN it stays
+# in those directions in which digits hardly vary, where no early stopping reaches it.
+
+# %% tags=["hide-input"]
+lowest, at_last, _ = zip(*(path_ends[name] for name in ("BN, one batch", "no BN", "no BN, from 0")))
+sentence(
+    f"Least test error on the way: {lowest[0]:.2f} with BN on one batch, {lowest[1]:.2f} without BN,"
+    f" {lowest[2]:.2f} without BN from a start at zero. At the end all three are between"
+    f" {min(at_last):.2f} and {max(at_last):.2f}."
+)
+
+# %% [markdown]
 # And in the network? For least squares {prf:ref}`thm-minibatch` predicts the rate that batches of 128
 # leave on the whole data. Cross-entropy is not least squares:
 
 # %% tags=["hide-input"]
-batches = list(zip(x.split(128), y.split(128)))[:batches_an_epoch]
-last_rates = {
-    f"seed {seed}": {
-        name: f"{meter.measure(network, given, cross_entropy).by_layer()['rate'].iloc[-1]:+.1e}"
-        for name, given in (("on batches of 128", batches), ("on the whole", [(x[some], y[some])]))
+batches = list(zip(x.split(128), y.split(128)))[: min(batches_an_epoch, 100)]
+last_rates = pd.DataFrame(
+    {
+        f"seed {seed}": {
+            name: meter.measure(network, given, cross_entropy).by_layer()["rate"].iloc[-1]
+            for name, given in (
+                ("on batches of 128", batches),
+                ("on the whole", [(x[some], y[some])]),
+            )
+        }
+        for seed, (network, _) in zip(seeds, learned)
     }
-    for seed, (network, _) in zip(seeds, learned)
-}
-last_rates["the law for least squares"] = {"on the whole": f"{theory.minibatch_decay(128):+.1e}"}
+).T
+law = float(theory.minibatch_decay(128))
+shown_rates = last_rates.map("{:+.1e}".format)
+shown_rates.loc["the law for least squares"] = ["", f"{law:+.1e}"]
 table(
-    pd.DataFrame(last_rates).T.fillna("").replace("-", "−", regex=True),
+    shown_rates.replace("-", "−", regex=True),
     "Mean λ of the last hidden layer after training, γ learned.",
     where,
 )
+sentence(
+    f"The law for least squares, {law:.1e}, is {law / last_rates['on the whole'].mean():.1f} times the"
+    " mean rate on the whole."
+)
 
 # %% [markdown]
-# The law is no guide here: the network is not at rest, its loss is nearly flat where it fits the
-# training digits, and a rate is in units of the loss.
+# Nothing says that the law should hold here: the network is not at rest, and a rate is in units of
+# the loss, which is nearly flat where the training digits are fitted.
 #
 # **For your network:** with learned $\gamma$ and no decay do not credit the rate with what
 # generalizes. If you want one, put weight decay on $\gamma$; it is a rate by
@@ -490,12 +531,13 @@ picture.show(
 )
 apart = check(
     "rate",
-    "MNIST network after training, first hidden layer: median angle between "
-    "BN's penalty Sigma v and weight decay's v, degrees, is above 45",
+    f"network on {on} after training, first hidden layer: median angle between BN's penalty Sigma v"
+    " and weight decay's v, degrees, is above 45",
     measured=np.median(angles[0][:, -1], axis=1),
     predicted=45.0,
     kind="empirical",
     relation="above",
+    scale="angle",
     source=where,
 )
 angle = "{interval:.0f} degrees"
@@ -537,14 +579,8 @@ def fits(n, noise_std, seed):
     noisy = sample.with_noise(noise_std=noise_std)
     free = np.linalg.solve(noisy.cov, noisy.cross)
     kappa = np.sqrt(noisy.cross @ free)
-    test = digits.inputs["test"] - sample.mean
-    wanted = digits.target["test"] - t[rows].mean()
-    second = np.mean((test @ free) ** 2) + noise_std**2 * free @ free
-    best_scale = np.mean(wanted * (test @ free)) / second  # 1/(1 + lambda*)
-
-    def error(weights):
-        noise = noise_std**2 * weights @ weights
-        return np.mean((wanted - test @ weights) ** 2) + noise
+    error, both, second = error_on_test(sample.mean, t[rows].mean(), noise_std)
+    best_scale = both @ free / (free @ second @ free)  # 1/(1 + lambda*)
 
     ridge = min(
         error(np.linalg.solve(noisy.cov + decay * identity, noisy.cross))
@@ -572,27 +608,31 @@ def table_of(cells, what):
 
 picture = Picture(1, 2, width=7.4, height=3.5)
 left, right = picture
+rates_by = {}
 for panel, cells, at in ((left, by_size, sizes), (right, [by_noise], noise_stds)):
     rate_set = table_of(cells, lambda cell: cell["kappa"] / tuned - 1)
     rate_best = table_of(cells, lambda cell: cell["kappa"] / cell["gamma_best"] - 1)
+    rates_by[panel] = rate_set, rate_best
     panel.band(at, rate_set, "set by BN, γ fixed", "batch")
     panel.band(at, rate_best, "best on the test digits", "l2", marker="s")
     panel.ax.axhline(0, color=INK, linewidth=0.8)
 left.set(xscale="log", xlabel="training digits, no noise", title="rate λ", legend={"fontsize": 9})
 right.set(xlabel=f"noise_std σ, {sizes[-1]:,} training digits", title="rate λ")
 closed = Source(dataset, None, range(subsets), {"components": components, "digit": digit})
+few_set, few_best = (rates[:, 0].mean() for rates in rates_by[left])
+noisy_set, noisy_best = (rates[0, -1] for rates in rates_by[right])
 picture.show(
-    says=f"One γ = {tuned:.2f}, the best for {sizes[-1]:,} clean digits, then kept. BN's rate moves the"
-    " right way on both sides, but too little when data are short (left) and too much when noise"
-    " grows (right, one subset), where it turns negative and BN inflates.",
+    says=f"One γ = {tuned:.2f}, the best for {sizes[-1]:,} clean digits, then kept. Left: with"
+    f" {sizes[0]} digits BN sets {few_set:.2f} and {few_best:.2f} is best. Right, one subset: at noise"
+    f" {noise_stds[-1]:g} BN sets {noisy_set:.2f} and {noisy_best:.2f} is best. Below zero BN inflates.",
     source=closed,
     name="limits-one-gamma",
 )
 
 # %% [markdown]
-# On the right the reason is plain. Noise is a penalty of its own, and once it is strong nothing
-# needs to be added. The best rate is then about 0, which is where a *learned* $\gamma$ goes. A fixed
-# $\gamma$ insists on its variance and fills it with noise.
+# Noise is a penalty of its own, and once it is strong little needs to be added: the best rate is near
+# 0, which is where a *learned* $\gamma$ goes. A fixed $\gamma$ insists on its variance and fills it
+# with noise.
 
 # %% tags=["hide-input"]
 picture = Picture(1, 2, width=7.4, height=3.5)
@@ -612,7 +652,7 @@ families = {
 }
 errors = {name: table_of(by_size, what) for name, (what, _, _) in families.items()}
 for name, (_, color, marker) in families.items():
-    right.band(sizes, errors[name], name, color, marker=marker)
+    right.band(sizes, errors[name], name, color, marker=marker, scale="log")
 right.set(
     xscale="log",
     xlabel="training digits",
@@ -621,9 +661,9 @@ right.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says="Left: the best γ (dots) depends on how much data there is. Right: even with the best γ, BN"
-    " falls short of the best weight decay where data are short: without noise its penalty rescales"
-    " the fit but cannot turn it.",
+    says="Left: the best γ (dots) for three amounts of data; dotted: the one that is kept. Right: what"
+    " each way makes of few digits. Without noise BN's penalty rescales the fit but cannot turn it, as"
+    " weight decay does.",
     source=closed,
     name="limits-test-error",
 )
@@ -636,9 +676,41 @@ table(
 )
 
 # %% [markdown]
-# With plenty of data all agree, because nothing needs to be regularized. Where it matters most, BN
-# at a fixed $\gamma$ is better than nothing and worse than a search. {doc}`noise-sweep` asks the same
-# of a network, with verdicts of its own.
+# With plenty of data all agree, because nothing needs to be regularized. Where data are shortest, is
+# BN at a fixed $\gamma$ worse than the best weight decay?
+
+# %% tags=["hide-input"]
+at_few = {name: values[:, 0] for name, values in errors.items()}
+price = check(
+    "least-squares",
+    f"read-out of {sizes[0]} images of {on} in closed form: test error with BN at one gamma over that"
+    " with the weight decay that is best on the test images, is above 1",
+    measured=at_few["BN, γ fixed"] / at_few["weight decay, best"],
+    predicted=1.0,
+    kind="empirical",
+    relation="above",
+    scale="log",
+    source=Source(dataset, sizes[0], range(subsets), closed.conditions),
+)
+of_few = (
+    " With {few} digits its test error is {interval:.2f} times that of the best weight decay; no"
+    " regularization has {free:.2f} times that."
+)
+finding(
+    {
+        "borne out": "Auto-tuned is not optimal: one γ that suits many digits does not suit few."
+        + of_few,
+        "not borne out": "One γ that suits many digits does better on few than a search." + of_few,
+        "undecided": "Whether one γ that suits many digits suits few, {repetitions} subsets cannot say."
+        + of_few,
+    },
+    price,
+    few=sizes[0],
+    free=float(np.exp(np.log(at_few["no regularization"] / at_few["weight decay, best"]).mean())),
+)
+
+# %% [markdown]
+# {doc}`noise-sweep` asks the same of a network, with verdicts of its own.
 #
 # **For your network:** auto-tuned spares you the units of the inputs, not the choice. If data are
 # short, still search: over weight decay, or over $\gamma$ and its decay.
@@ -719,19 +791,29 @@ finding(
 # the second in one backward pass; the others take a training each.
 #
 # ## What we learned
-#
-# - A network on mini-batches stops far from a stationary point: rates describe steps there, not
-#   solutions.
-# - Negative rates are common in layers that feed another BN layer, and they do not regularize.
+
+# %% tags=["hide-input"]
+first, last = (negative["learned"][:, -1, layer].mean() for layer in (0, -1))
+sentence(
+    f"When training ended, {not_at_rest.measured:.0%} of a first-layer unit's gradient was not balanced"
+    f" by the penalty. {first:.0%} of the rates in the first hidden layer and {last:.0%} in the last"
+    f" were negative. With γ learned, one batch left a rate of {abs(one_batch_rate):.0e} and batches of"
+    f" 32 one of {by_batches.measured:.3f}. BN's pull and that of weight decay were"
+    f" {apart.measured:.0f} degrees apart. One γ kept for all set {few_set:.2f} on {sizes[0]} digits,"
+    f" where {few_best:.2f} was best, and {noisy_set:.2f} at noise {noise_stds[-1]:g}, where"
+    f" {noisy_best:.2f} was."
+)
+
+# %% [markdown]
+# - Rates describe steps. They describe solutions only where the gradient is balanced.
+# - Negative rates do not regularize, and layers that feed another BN layer cannot do without them.
 # - A learned $\gamma$ ends without a rate; what is left then are batch size, noise and path.
-# - BN's pull points along $\Sigma v$, far from $v$. L2-equivalent means equivalent along $v$.
-# - One fixed $\gamma$ under-reacts to a lack of data and over-reacts to noise. Auto-tuned is not
-#   optimal.
+# - BN's pull points along $\Sigma v$. L2-equivalent means equivalent along $v$.
+# - Auto-tuned is not optimal.
 #
 # ## Where it stops
 #
-# - So does this chapter. Its numbers are of one data set, small networks, and a few seeds; rerun it
-#   on your own by its parameters.
+# - So does this chapter. Its numbers are of one data set, small networks, and few seeds.
 # - The share of the gradient that is left depends on the coordinates of the inputs, as gradients do.
 #   The rate does not.
 #
