@@ -145,6 +145,9 @@ class Timed(Executor):
         rows = Future()
 
         def keep(done):
+            if done.exception() is not None:
+                rows.set_exception(done.exception())
+                return
             found, process, spent = done.result()
             if process not in self._spent or spent["all"] > self._spent[process]["all"]:
                 self._spent[process] = spent
