@@ -26,6 +26,11 @@ TITLES = {  # name and size, to print under figures
     "mnist": "MNIST, 70,000 images",
     "fashion-mnist": "Fashion-MNIST, 70,000 images",
 }
+LICENSES = {  # of the images, and who gives it: to print where images are shown
+    "mnist-5k": "CC BY-SA 3.0, Yann LeCun, Corinna Cortes and Christopher Burges",
+    "mnist": "CC BY-SA 3.0, Yann LeCun, Corinna Cortes and Christopher Burges",
+    "fashion-mnist": "MIT, Zalando SE",
+}
 NAMES = tuple(TITLES)
 SIDE = 28  # pixels: images are square, rows first
 # MD5 of the four files, unpacked: archives of the same bytes differ

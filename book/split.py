@@ -489,7 +489,7 @@ right.ax.set_xticks(range(len(names)), names)
 picture.show(
     says=f"A square of {erased_side} by {erased_side} pixels is erased. Each dot is a unit, each bar the"
     " mean of its layer.",
-    source=source(seeds[:1], trained_on_noise=0.0, erased_side=erased_side),
+    source=source(seeds[:1], trained_on_noise=0.0, erased_side=erased_side).of_images(),
     name="split-erased",
 )
 from_two, from_many = (np.array(on_clean[of].tolist()) for of in ("erased_noise", "many_noise"))

@@ -80,6 +80,18 @@ class Source:
             words.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
         return ", ".join(words)
 
+    def of_images(self):
+        """The same, for a figure that shows images of the data set: with their licence.
+
+        Examples
+        --------
+        >>> Source("fashion-mnist").of_images()
+        'Fashion-MNIST, 70,000 images; its images: MIT, Zalando SE'
+        """
+        from bnlib.data import LICENSES
+
+        return f"{self}; its images: {LICENSES[self.dataset]}"
+
 
 def name_of(dataset):
     """What statements call a data set, however much of it is used.

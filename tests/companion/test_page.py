@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion import page, records
+from bnlib import data
+from companion import BOOK, page, records
 from companion.page import ClaimFailed, check, finding, offer, outcome_of, sentence, table
 from companion.records import Check, Source
 
@@ -201,3 +202,23 @@ def test_a_sentence_is_text_and_leaves_no_record(shown):
     assert "1 &lt; 2" in shown[0]["text/html"]
     assert records.MIME not in shown[0]
     assert page.emit("<b>1</b>", "1") is None
+
+
+# Images of a data set have a licence
+
+OF_WEIGHTS = {"where-the-noise-is": 1}  # what else chapters draw with imshow
+
+
+def test_a_figure_that_shows_images_of_the_data_names_their_licence():
+    shown = {}
+    for path in BOOK.glob("*.py"):
+        drawn = path.read_text().count(".imshow(") - OF_WEIGHTS.get(path.stem, 0)
+        if drawn:
+            shown[path.stem] = (drawn, path.read_text().count(".of_images()"))
+    assert shown == {"split": (1, 1)}
+
+
+def test_every_data_set_has_a_licence():
+    assert set(data.LICENSES) == set(data.NAMES)
+    said = DATA.of_images()
+    assert said == f"{DATA}; its images: CC BY-SA 3.0, Yann LeCun, Corinna Cortes and Christopher Burges"
