@@ -210,8 +210,9 @@ def leave_one_out_scale(X: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
     target = targets * (n / (n - 1))
     predicted = target - residuals / left[:, None]
     squared = np.square(predicted).sum(axis=0)
-    constant = np.abs(targets).max(axis=0) <= 4 * np.finfo(float).eps * np.abs(t).max(axis=0)
-    if (constant | (squared == 0)).any():
+    eps = np.finfo(float).eps
+    constant = np.abs(targets).max(axis=0) <= 4 * eps * np.abs(t).max(axis=0)
+    if (constant | (squared <= (n * eps) ** 2 * np.square(target).sum(axis=0))).any():
         raise ValueError("t is predicted by the mean of the other rows, whatever the factor; it must vary with X")
     factor = np.maximum(0.0, (target * predicted).sum(axis=0) / squared)
     return factor.reshape(t.shape[1:])[()]

@@ -103,9 +103,10 @@ def minibatch_worth(outputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float6
     z, t = finite_array("outputs", outputs, ndim=(1, 2)), finite_array("targets", targets, ndim=(1, 2))
     if z.shape != t.shape or not len(z):
         raise ValueError(f"targets has shape {t.shape} and outputs {z.shape}; both must have the same, with rows")
+    largest = np.abs(z).max(axis=0)
     z, t = z - z.mean(axis=0), t - t.mean(axis=0)
     std = z.std(axis=0)
-    if (std <= np.finfo(float).eps * np.abs(outputs).max()).any():
+    if (std <= np.finfo(float).eps * largest).any():
         raise ValueError("outputs has a column that does not vary; there is nothing to normalize")
     z = z / std
     covariance = (t * z).mean(axis=0)

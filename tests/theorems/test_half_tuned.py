@@ -202,6 +202,8 @@ def test_exact_batches_without_replacement():
         same(theory.recommended_batch_size(float(rate), n, float(worth)), M, rtol=1e-13)
         same(theory.recommended_batch_size(float(rate), worth=float(worth)), worth / rate, rtol=1e-13)
     assert theory.recommended_batch_size(0.0) == np.inf and theory.recommended_batch_size(0.0, rows=50) == 50
+    explains_all = Moments([0.0], [[1.0]], [1.0 + 1e-9], 1.0)  # but for rounding
+    assert theory.recommended_gamma_decay(explains_all, 9) == 0 and theory.recommended_gamma(explains_all, 9) == 1
     assert theory.recommended_batch_size([0.0, 0.1]).tolist() == [np.inf, 7.5]
     assert isinstance(theory.recommended_batch_size(0.1), float)
 
@@ -313,6 +315,9 @@ def test_property_leave_one_out_is_scikit_learns(seed, d, more, targets):
     turned = np.column_stack([X @ rng.uniform(1, 2, (d, d)) + 3.0, X[:, 0]])
     same(theory.leave_one_out_scale(turned, 7 * t - 2), found, rtol=1e-6, scale=1.0)
     same(theory.leave_one_out_scale(X, t[:, 0]), found[0], rtol=1e-10, scale=1.0)
+    # each target by itself, whatever the size of the others, and of the inputs
+    sizes = 10.0 ** (-20 * np.arange(targets))
+    same(theory.leave_one_out_scale(1e-20 * X, sizes * t), found, rtol=1e-6, scale=1.0)
 
 
 @drawn(st.floats(0, 1), st.integers(1, 50), st.integers(3, 500))
@@ -398,12 +403,13 @@ def test_control_gamma_at_the_fits_own_length_corrects_nothing():
 
 ONE = Moments([0.0, 0.0], np.eye(2), [0.5, 0.5], 1.0)
 WIDE = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
+BY_THE_MEAN = "^t is predicted by the mean of the other rows, whatever the factor; it must vary with X$"
 REFUSED = {
     "rows": (lambda: theory.recommended_rate(0.5, 7, 5), "rows = 7 are too few for 5 inputs; .* = 8$"),
     "rows of moments": (lambda: theory.recommended_gamma(ONE, 4), "rows = 4 are too few for 2 inputs; .* = 5$"),
     "rows, not whole": (lambda: theory.recommended_rate(0.5, 7.5, 2), "rows = 7.5 is not right; .* whole number"),
     "inputs": (lambda: theory.needed_rate(0.5, 7, 0), "inputs = 0 is not right; .* whole number"),
-    "R^2 above 1": (lambda: theory.recommended_rate([0.5, 1.1], 20, 5), "r_squared = 1.1 explains more than all"),
+    "R^2 above 1": (lambda: theory.recommended_rate([0.5, 1.1], 20, 5), "^r_squared = 1.1 explains more than all"),
     "R^2 below 0": (lambda: theory.recommended_rate(-0.1, 20, 5), "r_squared = -0.1 is negative"),
     "R^2 of a law above 1": (lambda: theory.true_length_excess(1.1, 20, 5), "r_squared = 1.1 .* at most 1$"),
     "R^2 of a law, 0": (lambda: theory.true_length_rate(0.0, 20, 5), "r_squared = 0.0 is not right; .* above 0"),
@@ -413,13 +419,27 @@ REFUSED = {
     "rows of batches": (lambda: theory.recommended_batch_size(0.1, rows=0), "rows = 0 is not right"),
     "rows of batches, not whole": (lambda: theory.recommended_batch_size(0.1, rows=7.5), "rows = 7.5 .* whole number"),
     "rate, a matrix": (lambda: theory.recommended_batch_size([[0.1]]), r"rate has shape \(1, 1\); .* 0 or 1 dim"),
-    "R^2, a matrix": (lambda: theory.recommended_rate([[0.5]], 20, 5), r"r_squared has shape \(1, 1\); .* 0 or 1 dim"),
-    "t, a cube": (lambda: theory.leave_one_out_scale(WIDE, np.zeros((4, 1, 1))), r"t has shape .* 1 or 2 dimension"),
-    "X, a vector": (lambda: theory.leave_one_out_scale(WIDE[:, 0], np.zeros(4)), r"X has shape \(4,\); .* 2 dimension"),
+    "R^2, a matrix": (lambda: theory.recommended_rate([[0.5]], 20, 5), r"^r_squared has shape \(1, 1\); .* 0 or 1 dim"),
+    "t, a cube": (lambda: theory.leave_one_out_scale(WIDE, np.zeros((4, 1, 1))), r"^t has shape .* 1 or 2 dimension"),
+    "X, a vector": (
+        lambda: theory.leave_one_out_scale(WIDE[:, 0], np.zeros(4)),
+        r"^X has shape \(4,\); .* 2 dimension",
+    ),
     "two rows": (lambda: theory.leave_one_out_scale([[0.0], [1.0]], [0.0, 1.0]), "same number of rows, at least 3$"),
-    "leverage": (lambda: theory.leave_one_out_scale(WIDE, np.arange(4.0)), "X has leverage 1 in row 3: a weight rests"),
+    "leverage": (
+        lambda: theory.leave_one_out_scale(WIDE, np.arange(4.0)),
+        "^X has leverage 1 in row 3: a weight rests .*; leave out the input or the row$",
+    ),
     "lengths": (lambda: theory.leave_one_out_scale(WIDE, np.arange(3.0)), r"t has shape \(3,\) and X \(4, 2\)"),
-    "constant": (lambda: theory.leave_one_out_scale(WIDE[:3, :1], np.full(3, 0.1)), "t is predicted by the mean"),
+    "constant": (lambda: theory.leave_one_out_scale(WIDE[:3, :1], np.full(3, 0.1)), BY_THE_MEAN),
+    "constant, large": (lambda: theory.leave_one_out_scale(WIDE[:3, :1], np.full(3, 1e9 + 0.1)), BY_THE_MEAN),
+    "constant, small": (lambda: theory.leave_one_out_scale(WIDE[:3, :1], np.full(3, 1e-9 / 3)), BY_THE_MEAN),
+    "one constant of two": (
+        lambda: theory.leave_one_out_scale(WIDE[:3, :1], [[0.1, 1], [0.1, 2], [0.1, 4]]),
+        BY_THE_MEAN,
+    ),
+    "inputs that do not vary": (lambda: theory.leave_one_out_scale(np.ones((5, 2)), [1, 2, 4, 3, 0]), BY_THE_MEAN),
+    "t where X is constant": (lambda: theory.leave_one_out_scale([[1], [-1], [0], [0]], [0, 0, 1, -1]), BY_THE_MEAN),
 }
 
 
