@@ -412,23 +412,24 @@ regret, gain = (
     check(
         claim,
         f"{statement}, {on}, mean over amounts of data and shares of wrong labels",
-        measured=difference.groupby("seed").mean().to_numpy(),
+        measured=100 * difference.groupby("seed").mean().to_numpy(),
         predicted=predicted,
         kind="empirical",
         relation=relation,
+        scale="points",
         source=where,
     )
     for claim, statement, difference, predicted, relation in (
         (
             "regret",
-            "regret of untuned BN against the best weight_decay",
+            "regret of untuned BN against the best weight_decay in points of test accuracy",
             best.test_accuracy - with_bn.test_accuracy,
-            0.01,
+            1.0,
             "below",
         ),
         (
             "beats-nothing",
-            "test accuracy of untuned BN minus that without regularization",
+            "test accuracy of untuned BN in points above that without regularization",
             with_bn.test_accuracy - nothing.test_accuracy,
             0.0,
             "above",
@@ -436,8 +437,8 @@ regret, gain = (
     )
 )
 said = (
-    " {interval:.1%} of accuracy against the best weight_decay, on average"
-    " over all conditions. Beside no regularization the difference is {gain:+.1%}."
+    " {interval:.1f} points of accuracy against the best weight_decay, on average"
+    " over all conditions. Beside no regularization the difference is {gain:+.1f}."
 )
 finding(
     {
@@ -467,7 +468,7 @@ sentence(
     f" {ends_of['best_few']:.1e} to {ends_of['best_many']:.1e}, and BN's rate from"
     f" {ends_of['bn_few']:.1e} to {ends_of['bn_many']:.1e}. Rank correlation of the two over amounts of"
     f" data: {amount.measured:+.2f}, over shares of wrong labels: {labels_get_worse.measured:+.2f}."
-    f" Untuned BN lost {regret.measured:.1%} of accuracy against the best decay."
+    f" Untuned BN lost {regret.measured:.1f} points of accuracy against the best decay."
 )
 
 # %% [markdown]
