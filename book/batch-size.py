@@ -641,12 +641,13 @@ sentence(
 )
 
 # %% [markdown]
-# - For one unit and least squares the law of {prf:ref}`thm-minibatch` is all there is, down to a
-#   tenth of a per cent. What data add is a factor, and their moments give it.
+# - For one unit and least squares {prf:ref}`thm-minibatch` says how the worth of a batch falls with its
+#   size. What data add is a factor, and their third and fourth moments give it.
 # - In a network the mechanism can be seen without training anything, by measuring one network in
-#   batches of two sizes. It is weak there, because the loss cares less for a hidden unit.
-# - How far a learned $\gamma$ gets in a network is a matter of the number of steps and of their size
-#   before it is one of the batch; and it has a partner, the read-out, that can undo what is done to it.
+#   batches of two sizes. It is in units of the loss's curvature, which is small for a hidden unit of a
+#   network that fits its images.
+# - How far a learned $\gamma$ gets in a network is also a matter of the number of steps and of their
+#   size; and it has a partner, the read-out, that can undo what is done to it.
 #
 # ## Where it stops
 #

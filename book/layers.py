@@ -439,8 +439,7 @@ table(
 #
 # - Read rates with their standard errors, as `bnlib.measure` gives them. Late in training, and in the
 #   first layers, chance can be nearly everything that a few batches show.
-# - Look at the last layer with BN first: its scale is seen, its rates have a sign, and there BN
-#   regularizes most units.
+# - Look at the last layer with BN first: its scale is seen, and no balance makes its rates cancel.
 # - In a layer that another BN layer follows, a mean of zero is no sign of a fault. It is the balance.
 #
 # ## What we learned
