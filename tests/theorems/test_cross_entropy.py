@@ -286,6 +286,24 @@ def test_property_limits(case, share):
     same(large.beta / 1e5, stats.norm.ppf(share), 1e-8, scale=1.0)
 
 
+@pytest.mark.parametrize("gamma", [63.9, 64.0, 300.0])
+def test_property_large_outputs(gamma):
+    """Where the logit is far wider than the sigmoid, against adaptive quadrature about its step."""
+    fit = logistic_fit(Moments([0.0], [[1.0]], [0.1], 0.16), gamma, 0.2)
+    steps = (np.array([-30.0, -5.0, 0.0, 5.0, 30.0]) - fit.beta) / gamma
+
+    def mean(function):
+        parts = [-12.0, *steps, 12.0]
+        return sum(
+            quad(lambda z: stats.norm.pdf(z) * function(fit.beta + gamma * z), low, high, epsabs=1e-14)[0]
+            for low, high in zip(parts, parts[1:])
+        )
+
+    same(mean(expit), 0.2, 1e-11)
+    same(fit.curvature, mean(lambda y: expit(y) * expit(-y)), 1e-11)
+    same(fit.loss, mean(lambda y: np.logaddexp(0, y)) - 0.2 * fit.beta - 0.1 * gamma, 1e-11, scale=gamma)
+
+
 def test_property_what_separates_has_no_finite_scale():
     for share in (0.1, 0.5, 0.8):
         most = stats.norm.pdf(stats.norm.ppf(share))
