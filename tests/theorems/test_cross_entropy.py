@@ -1,5 +1,6 @@
 """Theorem cross-entropy: cross-entropy under batch normalization in closed form, for elliptical inputs."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -296,7 +297,7 @@ def test_property_large_outputs(gamma):
         parts = [-12.0, *steps, 12.0]
         return sum(
             quad(lambda z: stats.norm.pdf(z) * function(fit.beta + gamma * z), low, high, epsabs=1e-14)[0]
-            for low, high in zip(parts, parts[1:])
+            for low, high in itertools.pairwise(parts)
         )
 
     same(mean(expit), 0.2, 1e-11)
