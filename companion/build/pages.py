@@ -49,11 +49,10 @@ def claims_page(claims, titles, repository_url=""):
             f"| {counts[0]} | {counts[1]} | {counts[2]} | {claim['verdict']} |"
         )
     for claim in claims:
-        tests = "; ".join(f"{_link(test, repository_url)} ({_kinds_of_tests(test)})" for test in claim["tests"])
         lines += [
             f"\n(claim-{claim['name']})=\n## {claim['name']}: {claim['title']}\n",
             f"{claim['statement'].strip()}\n",
-            f"Proof: {_proof(claim)}. Tests: {tests}. Verdict: **{claim['verdict']}**.\n",
+            f"{_evidence(claim, repository_url)} Verdict: **{claim['verdict']}**.\n",
             f":::{{dropdown}} {len(claim['checks'])} rows",
             f'<div class="claim-scroll" tabindex="0"><table class="claims">{HEAD}<tbody>',
             *(_row(check, titles) for check in claim["checks"]),
@@ -283,6 +282,15 @@ def commit():
         return git("rev-parse", "HEAD") + (" with uncommitted changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "not built from a git checkout"
+
+
+def _evidence(claim, repository_url):
+    """What a claim rests on: a theorem on its proof, beside tests; what is empirical on its runs alone."""
+    tests = "; ".join(f"{_link(test, repository_url)} ({_kinds_of_tests(test)})" for test in claim["tests"])
+    if claim["proof"]:
+        return f"Proof: {_proof(claim)}. Tests: {tests}."
+    computed = f" How numbers come from runs is tested on a table made by hand: {tests}." if tests else ""
+    return f"Evidence: the runs in the rows below; no proof.{computed}"
 
 
 def _proof(claim):

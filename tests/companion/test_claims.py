@@ -6,7 +6,7 @@ import re
 import jsonschema
 import pytest
 
-from companion import records
+from companion import ROOT, records
 from companion.build import claims as claims_module
 from companion.build import pages
 from companion.build.claims import IncompleteClaims, as_text, collect, holm, listed, recorded, verdict
@@ -127,6 +127,34 @@ def test_headlines_are_judged_alone_and_beside_each_other():
     assert found[0][3:] == [number, "7 of 8", "mnist, 50,000 images, seeds 100 to 109 |"]
     assert [row[2] for row in headlines(0.001, 0.012)] == ["borne out", "borne out"]
     assert headlines(0.001, stands_in=None)[0][4] == "—"  # where nobody has read the runs in another way
+
+
+def test_what_is_empirical_rests_on_its_runs_and_names_no_test_of_machinery_as_evidence(two_claims):
+    yml = CLAIMS.replace("  chapter: noise-sweep", "  chapter: noise-sweep\n  tests: [tests/library/test_data.py]")
+    book = {"noise": notebook(proof()), "noise-sweep": notebook(trend())}
+    titles = {"noise": "Noise", "noise-sweep": "Sweep"}
+    for text, said in (
+        (CLAIMS, "Evidence: the runs in the rows below; no proof. Verdict: **borne out**."),
+        (
+            yml,
+            "no proof. How numbers come from runs is tested on a table made by hand: `tests/library/test_data.py` (",
+        ),
+    ):
+        (two_claims / "claims.yml").write_text(text)
+        page = pages.claims_page(collect(book, "quick"), titles)
+        theorem, empirical = page[page.index("(claim-noise)") :].split("(claim-regret)")
+        assert said in empirical and "Proof:" not in empirical
+        assert "Proof: {prf:ref}`thm-noise`. Tests: `tests/theorems/test_noise.py` (" in theorem
+
+
+@pytest.mark.parametrize("claim", [claim for claim in listed() if not claim.proven], ids=lambda claim: claim.name)
+def test_the_tests_of_an_empirical_claim_compute_its_numbers(claim):
+    """Each file named holds the module that makes the claim's rows against runs made by hand."""
+    assert claim.tests
+    for test in claim.tests:
+        text = (ROOT / test).read_text()
+        assert "made_by_hand" in text
+        assert re.search(r"from companion\.studies import .*\b(questions|amounts)\b", text)
 
 
 ROWS = {
