@@ -679,7 +679,7 @@ sentence(
 #
 # :::{dropdown} Solution
 # Those with the decay of one unit stay, at 0.15 and 0.28: they were at rest, where the size of a step
-# does not matter. That of batches of 16 rises to the 1.14 of large batches, and that of batches of 4
-# from 0.8 to above 1. If batches were worth that decay, these two would fall to where it took the
+# does not matter. That of batches of 16 rises to that of large batches, about 1.13, and that of batches
+# of 4 from 0.8 to above 1. If batches were worth that decay, these two would fall to where it took the
 # large batches, and stay there for any size of step.
 # :::
