@@ -341,7 +341,8 @@ picture.show(
 #
 # - Training and evaluation agree only as far as the running statistics agree with the batch's.
 #   For small batches they do not, and {doc}`mini-batches <minibatch>` have a chapter of their own.
-# - Most theorems take one unit and fix everything else. {doc}`Depth <depth>` shows that nothing is lost by that.
+# - Most theorems take one unit and fix everything else. {doc}`Depth <depth>` shows that
+#   the rate of each unit loses nothing by that; what is convex for one unit is not for all together.
 # - The first chapters treat `BatchNorm1d` after `Linear`. The algebra of a convolution is the same with patches as
 #   inputs: {doc}`depth <depth>` checks it, and {doc}`layers <layers>` measures it.
 #

@@ -82,8 +82,8 @@ cross_entropy = functional.cross_entropy
 #
 #    $$\lambda = \frac{a_w\,|w|^2\,(q + \varepsilon)}{\varepsilon\,\gamma^2} .$$
 #
-# 5. *(BN, ReLU, BN.)* If a BN layer's output goes through a ReLU and only then into one linear layer
-#    with BN, whose units are numbered by $k$,
+# 5. *(BN, ReLU, BN.)* If a BN layer's output goes through a ReLU, or another activation that is positively
+#    homogeneous, and into nothing but one linear layer with BN, whose units are numbered by $k$,
 #
 #    $$\sum_j \gamma_j \frac{\partial J}{\partial\gamma_j} + \beta_j \frac{\partial J}{\partial\beta_j}
 #    = \sum_k \frac{\varepsilon}{q_k + \varepsilon}\,\gamma_k\frac{\partial J}{\partial\gamma_k} .$$
@@ -127,7 +127,16 @@ cross_entropy = functional.cross_entropy
 # $\square$
 # :::
 #
-# Where $J$ has kinks, as with ReLU, the identities hold at every point at which it is differentiable.
+# Where $J$ has kinks, as with ReLU, parts 1, 2 and 5 hold for whatever autograd returns there: they are
+# identities of BN's own Jacobian, for any vector that is passed back. A weight that is used several
+# times, each time straight into BN, has the sum over its uses on both sides of part 2; in evaluation
+# mode BN is a linear map and the gauge is lost.
+#
+# Layer normalization is BN transposed. For $z_n = Wh_n$ of row $n$, $k$ units, gains $g$ and
+# $e_n = \partial J/\partial y_n$ there is one rate a *row*, shared by the units,
+# $\lambda_n = -\frac1k\,\hat z_n^\top(g \odot e_n)$, with
+# $\sum_n\lambda_n = -\frac1k\sum_j g_j\,\partial J/\partial g_j$. Its gauge is that of the whole layer:
+# $\langle W, \nabla_W J\rangle = 0$ for $\varepsilon = 0$, not row by row of $W$.
 #
 # ## Check it in five lines
 #

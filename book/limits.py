@@ -767,8 +767,9 @@ finding(
 )
 
 # %% [markdown]
-# The rate does not care; the orthogonality is gone. Beyond that, nobody has shown, as far as we
-# know, and this book has not:
+# The rate does not care; the orthogonality is gone. {doc}`momentum` has what is left of it on average.
+# Beyond that, this book has not shown, and others have in part
+# {cite:p}`luo2018,kosson2023`:
 #
 # - *Training dynamics at depth.* {prf:ref}`thm-depth` freezes everything but one layer. How the rates
 #   of several layers act on each other while all move is measured in {doc}`depth`, not proved.
@@ -778,7 +779,8 @@ finding(
 # - *Momentum and adaptive optimizers.* Where they converge to, among many minima, and whether BN's
 #   rate changes that.
 # - *Other normalizations.* Layer normalization normalizes a row over its units. It has no $\Sigma$ of
-#   the data in it, and nothing here carries over unread.
+#   the data in it. The gauge carries over, for the whole layer ({doc}`depth`), and with it
+#   {doc}`momentum`; the ellipsoid and what noise and batches do to it do not.
 #
 # **For your network:** measure. One backward pass gives the rates, whatever optimizer and depth, and
 # no theorem has to be believed.

@@ -102,7 +102,7 @@ picture.show(
 # :label: thm-minibatch
 # Least squares with one BN unit, $\varepsilon = 0$. Batches are $M \ge 2$ independent draws of
 # $(x, t)$ with finite second moments. Let $z = w^\top x$ have variance $\sigma_z^2 > 0$ and no
-# atoms, $r = \operatorname{corr}(z, t)$, and let $s_B$ be the batch's biased standard deviation of
+# atoms (so not a finite set of rows, which repeats them), $r = \operatorname{corr}(z, t)$, and let $s_B$ be the batch's biased standard deviation of
 # $z$. Assume
 #
 # **(A)** $\mathbb E[t \mid z]$ is a linear function of $z$.
@@ -123,7 +123,7 @@ picture.show(
 #
 #    In $(w, \gamma)$ mini-batch BN has then the same objective, up to the factor $a_M$, as
 #    population BN with weight decay $1/a_M - 1$ on $\gamma$. If $R > 0$ its minimizers have
-#    $r = R$,
+#    $r = R$ and, up to the mirror image $(r, \gamma) \to (-r, -\gamma)$, which is the same function,
 #
 #    $$\gamma = a_M R\,\sigma_t, \qquad \lambda = \frac{1}{a_M} - 1 \quad\text{(the rate on the population).}$$
 #
@@ -597,8 +597,9 @@ sentence(
 # - Where $A$ depends on $w$, mini-batches also shift the direction of $w$ a little: towards
 #   pre-activations with light tails.
 # - The law is about the expected loss. With $M = 2$ a normalized batch is always $\pm\gamma$: no
-#   single batch has a gradient in $w$, so stochastic descent cannot follow the expectation. From
-#   $M = 3$ on it can.
+#   single batch has a gradient in $w$, so stochastic descent cannot follow the expectation. At
+#   $M = 3$ the mean of the gradients is right and their variance infinite; it is finite from $M = 4$ on.
+# - $(\gamma, w)$ with $\gamma = 0$ and $r = 0$ is stationary too, and no minimum.
 # - torch stores the *unbiased* variance in `running_var`, so evaluation sees the population's on
 #   average, as assumed here. One that stored the batch's biased variance would enlarge the outputs
 #   by about $1/(2M)$.

@@ -176,7 +176,7 @@ picture.show(
 #
 #    the only one if $\lambda > 0$ and $\Sigma$ is invertible; and $w$ is a global minimizer of $J$.
 # 4. *(Learned $\gamma$.)* For any $\varepsilon \ge 0$: where $\partial J/\partial\gamma = 0$, $\lambda = 0$.
-#    With weight decay $a$ on $\gamma$, where $\partial J/\partial\gamma + a\gamma = 0$, $\lambda = a$.
+#    With weight decay $a$ on $\gamma$, where $\partial J/\partial\gamma + a\gamma = 0$ and $\gamma \ne 0$, $\lambda = a$.
 # 5. *($\varepsilon > 0$, $\gamma$ fixed: an inequality.)* With $\beta$ held fixed,
 #    $\inf_w J = \min\{L(v) : v^\top\Sigma v \le \gamma^2\}$.
 #    At every minimizer of the right-hand side
@@ -485,7 +485,7 @@ finding(
 
 # %% [markdown]
 # This is the plainest answer to "what does BN do to this network": it *is* softmax regression with
-# ten Tikhonov rates that nobody chose. The rates differ from class to class; the data set them.
+# ten Tikhonov rates. $\gamma$ was chosen, and given it the data set them, class by class.
 #
 # ## A learned γ keeps nothing, unless it is decayed
 #
@@ -584,8 +584,9 @@ finding(
 # BN divides by $\sqrt{q + \varepsilon}$, not by $\sqrt q$. By making $w$ small a unit can fall short
 # of $\gamma$; it can never exceed it. Part 5: if the loss asks for a smaller output than $\gamma$, a
 # finite $w$ grants it and $\lambda = 0$. If it asks for a larger one, $w$ grows without end and
-# $\lambda$ rises to its positive limit. Nothing ends at a negative rate. We make $\varepsilon$ large
-# to see it.
+# $\lambda$ rises to its positive limit. No finite stationary $w$ has a negative rate: by the gauge of
+# {prf:ref}`thm-depth`, under gradient flow $\mathrm d|w|^2/\mathrm dt = 2\varepsilon\gamma^2\lambda/(q + \varepsilon)$, so a negative rate
+# shortens $w$ until it is gone. We make $\varepsilon$ large to see it.
 
 # %%
 loss_fn = training.half_squared_error
@@ -675,8 +676,10 @@ sentence(
 # - If the loss is convex and no rate is negative, BN can be removed. The network without it that pays
 #   the same rates has the same weights, and no other rate will do.
 # - A learned $\gamma$ ends at $\lambda = 0$; weight decay $a$ on $\gamma$ ends at $\lambda = a$, for
-#   every unit and every data set.
-# - With $\varepsilon > 0$ the constraint is an inequality and no negative rate is final.
+#   every unit and every data set, under SGD and under Adam whose decay joins the gradient. AdamW
+#   divides the gradient by its own size: at rest $\lambda = \epsilon_A a/(1 - a|\gamma|)$ for $|\gamma| < 1/a$, with $\epsilon_A$ its
+#   small constant, so hardly anything. There, put $\frac a2\gamma^2$ into the loss.
+# - With $\varepsilon > 0$ the constraint is an inequality and no finite stationary $w$ has a negative rate.
 #
 # ## Where it stops
 #

@@ -303,3 +303,28 @@ def test_control_gauge_needs_eps():
     with pytest.raises(AssertionError):
         for unit in ALIVE.values():
             same(unit["w"] @ unit["grad_w"], Fraction(0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_torch_layer_normalization_has_one_rate_a_row_and_a_gauge_of_the_layer(seed):
+    generator = torch.Generator().manual_seed(seed)
+    h, W, gains = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((9, 4), (5, 4), (5,)))
+    W.requires_grad_(), gains.requires_grad_()
+    z = h @ W.t()
+    centred_rows = z - z.mean(dim=1, keepdim=True)
+    z_hat = centred_rows / centred_rows.square().mean(dim=1, keepdim=True).sqrt()
+    y = nn.functional.layer_norm(z, (5,), gains, eps=0.0)
+    assert torch.allclose(y, gains * z_hat)
+    y.retain_grad()
+    LOSSES["cross-entropy"](y, torch.arange(9) % 5).backward()
+    z, z_hat, centred_rows, y_grad = z.detach(), z_hat.detach(), centred_rows.detach(), y.grad
+    slopes, weights = gains.grad, gains.detach()
+    rates = -(z_hat * weights * y_grad).mean(dim=1)
+    same(float(rates.sum()), float(-(weights * slopes).sum() / 5))
+    pulls = (weights * y_grad) - (weights * y_grad).mean(dim=1, keepdim=True)
+    s = centred_rows.square().mean(dim=1, keepdim=True).sqrt()
+    same((((pulls / s).t() @ h) + ((rates[:, None] / s**2 * centred_rows).t() @ h)).numpy(), W.grad.numpy())
+    along = (W.detach() * W.grad).sum(dim=1)
+    assert abs(float(along.sum())) < 1e-12
+    # not unit by unit
+    assert float(along.abs().max()) > 1e-4
