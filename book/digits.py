@@ -32,7 +32,7 @@ components = 64  # principal components that the read-out sees
 gamma = 0.5  # fixed scale, in standard deviations of the target
 read_out_steps = 3500  # gradient steps on clean digits
 noisy_steps = 250  # gradient steps at each noise level
-rows = 5000  # training images that the read-out sees, at most
+rows = 3000  # training images that the read-out sees, at most
 
 # %% tags=["hide-input"]
 from itertools import islice, repeat
@@ -155,7 +155,7 @@ at_points = theory.noise_path(digits.moments, gamma, noise_stds)
 def noisy_batches(noise_std, seed):
     generator = torch.Generator().manual_seed(seed)
     while True:
-        yield x + noise_std * torch.randn(x.shape, generator=generator), t
+        yield torch.randn(x.shape, generator=generator).mul_(noise_std) + x, t
 
 
 def falling(step):  # lets the noise of the last steps average out
