@@ -439,6 +439,7 @@ REFUSED = {
         BY_THE_MEAN,
     ),
     "inputs that do not vary": (lambda: theory.leave_one_out_scale(np.ones((5, 2)), [1, 2, 4, 3, 0]), BY_THE_MEAN),
+    "no inputs": (lambda: theory.leave_one_out_scale(np.zeros((4, 0)), [1, 2, 4, 3]), BY_THE_MEAN),
     "t where X is constant": (lambda: theory.leave_one_out_scale([[1], [-1], [0], [0]], [0, 0, 1, -1]), BY_THE_MEAN),
 }
 
