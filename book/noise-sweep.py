@@ -128,6 +128,125 @@ for way, rates in found.rates.items():
 
 # %% tags=["hide-input"]
 shown.ask(found, "rises-with-noise", "tracks-search", "slope", "right-size")
+
+# %% [markdown]
+# ## One unit that can be solved
+#
+# Why less than fully? For this network no theorem says. One least-squares unit can be solved, and is
+# a warning against guessing: how BN's rate answers noise there depends on how $\gamma$ is set, on
+# whether the noise is drawn once or anew at every step, and on $\Sigma$. No case is the network's
+# case: there $\gamma$ is learned, the loss is cross-entropy, there are two layers and few epochs.
+#
+# $x' = x + n$, noise of variance $\sigma^2$ on every input, all Gaussian, $\Sigma = sI$,
+# $\tau = s + \sigma^2$. $R^2(\sigma) = R^2s/\tau$ is what a linear fit explains of the target at
+# that noise. $\alpha^*$ is the multiplier of $\frac12\lVert v\rVert^2$ that is best for $n$ rows
+# without BN, tested at the same noise; $\alpha$ is BN's L2-equivalent rate.
+#
+# 1. *Noise drawn once a row.* Averaged over the direction of $c$,
+#    $\alpha^* = \frac dn\,\tau\,\frac{1 - R^2(\sigma)}{R^2(\sigma)}$ for every sample of inputs. BN
+#    with learned $\gamma$ and a decay on it, or with batches of one size, has
+#    $\alpha = \lambda\tau$ at one $\lambda$: the slope of $\log\alpha$ on $\log\alpha^*$ is
+#    $\frac{1 - R^2(\sigma)}{2 - R^2(\sigma)}$, **below one half**. With $\gamma$ fixed it is below
+#    one quarter where $\lambda > 0$, and negative once $\lambda < 1$.
+# 2. *Fresh noise at every step*, as in this chapter. The noise is a penalty by itself, and what is
+#    best beside it is, up to $O(n^{-2})$,
+#    $\alpha^* = \frac\tau n\big[b + (d+1)\,\omega(3\omega - 2) - \omega\big]$, $\omega = \sigma^2/\tau$,
+#    $b = d(1 - R^2)/R^2$. It first *falls* if $b < 2d + 3$, and is negative in between if
+#    $12(d+1)b < (2d+3)^2$. BN's slope on it is then negative first, above one half later: there is
+#    no "half".
+# 3. $\Sigma$ *not isotropic:* no bound in either case.
+#
+# :::{dropdown} Proof
+# **1.** Let the noisy rows' sample covariance have the eigenvalues $l_i$. In its eigenbasis the excess
+# risk of ridge is $\tau\sum_i\big[\alpha^2 v_i^2 + \frac{s_e^2}n l_i\big]/(l_i + \alpha)^2$, with
+# $v' = c/\tau$, $s_e^2 = (1 - R^2(\sigma))\sigma_t^2$ and, over directions, $\mathbb Ev_i^2 = |v'|^2/d$.
+# Each summand has the derivative $2l_i\big(\alpha|v'|^2/d - s_e^2/n\big)/(l_i + \alpha)^3$: all vanish
+# at $\alpha = ds_e^2/(n|v'|^2)$, and $|v'|^2 = R^2(\sigma)\sigma_t^2/\tau$. As
+# $1/R^2(\sigma) = \tau/(R^2s)$, $\mathrm d\log\alpha^*/\mathrm d\log\tau = 1 + 1/(1 - R^2(\sigma))$.
+# BN: $\alpha = \lambda v'^\top\tau v'/|v'|^2$. With $\gamma$ fixed $1 + \lambda = \kappa/\gamma$ falls
+# like $\tau^{-1/2}$, so $\mathrm d\log\alpha/\mathrm d\log\tau = 1 - \frac12(1 + \frac1\lambda)$.
+#
+# **2.** Let $\hat S$ be the clean rows' sample covariance, $\Delta = \hat S - sI$, $g = X'e/n$ with
+# the clean residuals, $v^*$ the clean fit of the population, $v' = (1 - \omega)v^*$, $u = \omega v^*$.
+# Averaged over the noise the fit is $(\hat S + \sigma^2 + \alpha)^{-1}(\hat Sv^* + g)$, and it differs
+# from $v'$ by $(\hat S + \sigma^2 + \alpha)^{-1}(\Delta u + g - \alpha v')$, as $su = \sigma^2v'$. Of
+# its mean square the terms in $\alpha^2$ and $\alpha/n$ are
+#
+# $$
+# \frac{\alpha^2|v'|^2}{\tau^2} - \frac{2\alpha}{\tau^3}\,\mathbb E\big(|\Delta u|^2 + |g|^2\big)
+# - \frac{2\alpha}{\tau^2}\,\mathbb Eu'\Delta v' + \frac{4\alpha}{\tau^3}\,\mathbb Eu'\Delta^2v' .
+# $$
+#
+# With $\mathbb E\Delta = -sI/n$, $\mathbb E\Delta^2 = (d+1)s^2I/n$ and
+# $\mathbb E|g|^2 = d\,s(1 - R^2)\sigma_t^2/n$ to leading order, and $|v^*|^2 = R^2\sigma_t^2/s$, its
+# minimum is the formula. At $\sigma = 0$ its derivative in $\sigma^2$ is $(b - 2d - 3)/n$; in $\omega$
+# the bracket is a quadratic whose discriminant is $(2d+3)^2 - 12(d+1)b$. $\square$
+# :::
+
+# %% tags=["hide-input"]
+# one input variance s = 1; d inputs, n rows
+d, n, R2, alone = 10, 6400, 0.5, np.geomspace(1, 40, 200)  # tau
+explained_share = R2 / alone
+once = d / n * alone * (1 - explained_share) / explained_share
+omega, need = 1 - 1 / alone, d * (1 - R2) / R2
+fresh = alone / n * (need + (d + 1) * omega * (3 * omega - 2) - omega)
+learned = (
+    0.01 * alone
+)  # a decay of 0.01 on gamma: where the curves lie; their slope does not depend on it
+kappa_of = np.sqrt(explained_share)
+rate_fixed = kappa_of / (0.4 * kappa_of[0]) - 1
+
+
+def simulated(rows_of_noise, level, rng, repetitions=200):
+    """The best ridge of many data sets by its mean error, at noise of this variance: on a grid, then a parabola."""
+    grid = np.geomspace(0.2, 5, 15) * np.interp(
+        1 + level, alone, once if rows_of_noise else np.abs(fresh)
+    )
+    errors = np.zeros(len(grid))
+    for _ in range(repetitions):
+        rows = 600
+        x = rng.standard_normal((rows, d))
+        direction = rng.standard_normal(d)
+        direction *= np.sqrt(R2) / np.linalg.norm(direction)
+        t = x @ direction + np.sqrt(1 - R2) * rng.standard_normal(rows)
+        seen = x + np.sqrt(level) * rng.standard_normal(x.shape) if rows_of_noise else x
+        sample = Moments.from_data(seen, t)
+        s, U = sample.spectrum
+        extra = grid * n / rows + (0 if rows_of_noise else level)
+        path = (U @ ((U.T @ sample.cross)[:, None] / (s[:, None] + extra))).T
+        errors += (1 + level) * np.square(path - direction / (1 + level)).sum(axis=1)
+    k = int(np.clip(errors.argmin(), 1, len(grid) - 2))
+    bend = np.polyfit(np.log(grid[k - 1 : k + 2]), errors[k - 1 : k + 2], 2)
+    return np.exp(-bend[1] / (2 * bend[0]))
+
+
+picture = Picture(1, 3, width=8.4, height=3.4)
+first, second, third = picture
+first.line(once, learned, "γ learned, decay on it", "batch")
+first.line(once, learned[0] * np.sqrt(once / once[0]), "slope ½", "theory", style=":")
+rng = np.random.default_rng(0)
+levels = np.array([0.0, 1.0, 4.0, 15.0])
+best_once = [simulated(True, level, rng) for level in levels]
+first.dots(best_once, 0.01 * (1 + levels), "best ridge simulated", "l2")
+positive = rate_fixed > 0
+second.line(once[positive], (rate_fixed * alone)[positive], "γ fixed", "batch")
+third.line(fresh, learned, "γ learned, fresh noise", "batch")
+third.line(
+    [fresh[-1] / 8, fresh[-1]], [learned[-1] / 8, learned[-1]], "slope 1", "theory", style=":"
+)
+for panel, title in zip(picture, ("noise drawn once", "drawn once, γ fixed", "fresh noise")):
+    panel.set(
+        xscale="log", yscale="log", xlabel="best ridge α*", title=title, legend={"fontsize": 8}
+    )
+first.set(ylabel="BN's α")
+picture.show(
+    says="One least-squares unit with inputs of one variance, noise growing along each curve. Left: BN"
+    " follows less than half, in logarithms. Middle: hardly, then the wrong way. Right: the best ridge"
+    " first falls; in the end BN follows fully.",
+    source=Source(conditions={"inputs": d, "rows": n, "r_squared": R2}),
+    name="noise-sweep-one-unit",
+)
+
 # %% [markdown]
 # ## What it is worth
 #
