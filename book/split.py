@@ -97,7 +97,7 @@ def source(seeds, **conditions):
 rng = np.random.default_rng(seeds[0])
 some = inputs["test"][:1000]
 unit = int(values(trained, some)[0].std(axis=0).argmax())
-picture = Picture(1, 3, width=7.4, height=2.9, sharex=True, sharey=True)
+picture = Picture(1, 3, width=7.4, height=3.2, sharex=True, sharey=True)
 for panel, std in zip(picture, (0.5, 2.0, 6.0)):
     noisy = (data.corrupt(some, rng, noise_std=std) for _ in range(2))
     first, second = (values(trained, images)[0][:, unit] for images in noisy)
@@ -110,7 +110,7 @@ for panel, std in zip(picture, (0.5, 2.0, 6.0)):
 picture[0].set(ylabel="second copy")
 picture.show(
     says="One unit, each dot a test digit. Little noise: both copies agree. Much noise: the first says"
-    " nothing about the second. Their covariance is the signal.",
+    " little about the second. Their covariance is the signal.",
     source=source(seeds[:1], trained_on_noise=noise_std),
     name="split-two-copies",
 )
