@@ -8,7 +8,7 @@ import pytest
 from companion.records import RANGES
 
 UNBOUNDED = re.compile(r"\blog10\b|\blogarithms?\b|\bslope\b|\bover that\b|\bover those\b|\bratio\b|\bloss\b|\berror\b")
-DIFFERENCE = re.compile(r"\bminus\b|\blost\b|\bregret\b|\babove that\b|\bahead\b|\bgain\b")
+DIFFERENCE = re.compile(r"\bminus\b|\blost\b|\bregret\b|\babove that\b|\bahead\b|\bgain\b|\bless without\b")
 
 
 def scale_of(statement):
@@ -20,10 +20,10 @@ def scale_of(statement):
     if re.search(r"\bcorrelation\b|\bagreement\b", statement):
         return "correlation"
     if re.search(r"\bdegrees\b", statement):
-        return "angle"
+        return None if DIFFERENCE.search(statement) else "angle"
     if DIFFERENCE.search(statement) and re.search(r"\bshare\b|\baccuracy\b|\bregret\b", statement):
         return "difference of shares"
-    return "share" if re.search(r"\bshare\b(?! of \w+ length)|\baccuracy\b", statement) else None
+    return "share" if re.search(r"\bshare\b(?! of (?:\w+ length|the correction))|\baccuracy\b", statement) else None
 
 
 def faults(check):
@@ -90,6 +90,8 @@ def test_control_a_wrong_interval_is_found(changes, wrong):
         {},
         {"statement": "log10 of a share", "low": -3.0},
         {"statement": "distance as a share of its length", "scale": "log", "high": 3.0},
+        {"statement": "share of the correction, which may be past none of it", "low": -1.0},
+        {"statement": "angle in degrees, at noise 3 less without noise", "low": -2.0},
         {"statement": "share of signal in points, last minus first", "scale": "points", "high": 12.0},
         {"low": None, "high": None, "interval_method": "all seeds give one value"},
         {"low": None, "high": None, "interval_method": None, "repetitions": 1},
