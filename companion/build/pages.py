@@ -149,7 +149,7 @@ def exercises(chapters):
     for chapter in chapters:
         text = "\n".join(cell.source for cell in chapter.notebook.cells if cell.cell_type == "markdown")
         asked = re.findall(r"^\*\*\d\. (Derive|Run)\.\*\* (.+?)\n\n", text, flags=re.MULTILINE | re.DOTALL)
-        lines += [f"{{doc}}`{chapter.name}` ([solutions]({chapter.name}.html#exercises))", ""]
+        lines += [f'{{doc}}`{chapter.name}` (<a href="{chapter.name}.html#exercises">solutions</a>)', ""]
         lines += [f"- *{kind}.* {' '.join(words.split())}" for kind, words in asked] + [""]
     return "\n".join(lines)
 
