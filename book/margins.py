@@ -63,7 +63,9 @@ def two_classes(part):
 
 
 train, test = two_classes(loaded.train), two_classes(loaded.test)
-source = Source(dataset, None, range(draws), {"classes": classes, "inputs": 784})
+source = Source(
+    dataset, None, range(draws), {"train_sizes": rows, "classes": classes, "inputs": 784}
+)
 
 # %% [markdown]
 # ## The theorem

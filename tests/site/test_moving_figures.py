@@ -263,7 +263,10 @@ def test_the_button_leads_to_the_minimizer_and_the_point_can_be_dragged(browser_
     handle, board = figure.locator(".moving-handle").bounding_box(), figure.locator(".moving-board").bounding_box()
     page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
     page.mouse.down()
-    page.mouse.move(board["x"] + board["width"] / 2, board["y"] + 5, steps=5)
+    # the board lets go of movements that come faster than it draws: a hand rests before it lifts
+    for aside in (8, 2, 0):
+        page.mouse.move(board["x"] + board["width"] / 2 + aside, board["y"] + 5, steps=5)
+        page.wait_for_timeout(150)
     page.mouse.up()
     assert abs(float(page.input_value("#moving-ellipse-angle")) - 90) <= 1
     assert "cancel" not in said.inner_text()
@@ -330,7 +333,7 @@ def test_the_library_is_loaded_where_there_is_a_figure_and_nowhere_else(site, ad
         assert scripts in ([], ["jsxgraph/jsxgraphcore", "moving"]), path
         if scripts:
             with_script.add(str(path.relative_to(site).with_suffix("")))
-    assert with_script == set(address_of.values())
+    assert with_script == {"book/index", *address_of.values()}
 
 
 def test_a_figure_also_works_from_a_file(site, browser, address_of):
