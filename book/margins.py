@@ -146,7 +146,7 @@ closed = check(
 digits_x, digits_t = (array[:150] for array in train)
 centred = digits_x - digits_x.mean(axis=0)
 fitted = centred @ (np.linalg.pinv(centred) @ (digits_t - digits_t.mean()))
-interpolates = check(
+check(
     "margins",
     f"150 images of {on}: the fit of least squares against the labels that it interpolates",
     fitted,
@@ -173,7 +173,7 @@ def test_errors(count, draw):
     rng = np.random.default_rng([draw, count])
     picked = rng.permutation(len(train[0]))[:count]
     x, t = train[0][picked], train[1][picked]
-    mean, share = x.mean(axis=0), (t > 0).mean()
+    mean = x.mean(axis=0)
     centred = x - mean
     gram = centred @ centred.T  # in the rows' span, where there are fewer numbers
     largest = SVC(kernel="linear", C=1e6).fit(x, t)
@@ -190,7 +190,7 @@ def test_errors(count, draw):
         own = centred @ (centred.T @ dual)
         middle = (own[t > 0].mean() + own[t < 0].mean()) / 2
         errors[name] = wrong((test[0] - mean) @ (centred.T @ dual) - middle)
-    return errors | {"share": share}
+    return errors
 
 
 errors = pd.DataFrame(
@@ -198,7 +198,7 @@ errors = pd.DataFrame(
     for count in rows
     for draw in range(draws)
 )
-ways = [name for name in errors.columns if name not in ("rows", "draw", "share")]
+ways = [name for name in errors.columns if name not in ("rows", "draw")]
 picture = Picture(height=3.4)
 (panel,) = picture
 for name, color, marker in zip(ways, ("none", "batch", "noise"), "s^o"):

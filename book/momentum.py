@@ -139,8 +139,8 @@ theory.turn_balance([*path, w], learning_rate=0.1, weight_decay=0.02, momentum=0
 
 
 # %% tags=["hide-input"]
-def sums(normalization, learning_rate, weight_decay, momentum, seed, adamw=False):
-    """Of each hidden layer: squared steps over lengths in the second half, and both sides of part 2."""
+def paths(normalization, learning_rate, weight_decay, momentum, seed, adamw=False):
+    """The weights of each hidden layer before and after every step, unit by unit behind BN, else in one row."""
     model = models.network((784, *hidden, 10), normalization, eps=1e-30, seed=seed).double()
     layers = [layer for layer in model[:-1] if isinstance(layer, nn.Linear)]
     for layer in layers:
@@ -158,72 +158,42 @@ def sums(normalization, learning_rate, weight_decay, momentum, seed, adamw=False
     else:
         optimizer = torch.optim.SGD(groups, learning_rate, momentum)
     epochs = 1 + steps // (train_size // 128)
-    batches = training.batches(inputs, labels, 128, epochs, [seed, 1])
-    units = [
-        weight.detach() if normalization == "batch" else weight.detach().view(1, -1)
-        for weight in weights
-    ]
-    left, right = (
-        [torch.zeros(len(unit), dtype=torch.float64) for unit in units] for _ in range(2)
-    )
-    moved, length = np.zeros(len(layers)), np.zeros(len(layers))
-    last = [unit.square().sum(dim=1) for unit in units]
-    start, before = [one.clone() for one in last], [one.clone() for one in last]
-    for step, (x, target) in zip(range(steps), batches):
-        was = [unit.clone() for unit in units]
+    seen = [[weight.detach().numpy().copy()] for weight in weights]
+    for _, (x, target) in zip(
+        range(steps), training.batches(inputs, labels, 128, epochs, [seed, 1])
+    ):
         optimizer.zero_grad()
         cross_entropy(model(x), target).backward()
         optimizer.step()
-        for i, unit in enumerate(units):
-            # AdamW shrinks the weights beside its step
-            kept = 1 - learning_rate * weight_decay if adamw else 1
-            squared = (unit - kept * was[i]).square().sum(dim=1)
-            left[i] += (1 + momentum) * squared
-            right[i] += 2 * learning_rate * weight_decay * last[i]
-            before[i], last_squared = last[i], squared
-            if step >= steps // 2:
-                moved[i] += squared.sum()
-                length[i] += last[i].sum()
-            last[i] = unit.square().sum(dim=1)
-            if step == steps - 1:
-                left[i] -= momentum * last_squared
-                right[i] += (last[i] - start[i]) - momentum * (before[i] - start[i])
-    return moved / length, [torch.cat(side).numpy() for side in (left, right)]
+        for path, weight in zip(seen, weights):
+            path.append(weight.detach().numpy().copy())
+    shape = (steps + 1, -1) if normalization == "layer" else None
+    return [np.stack(path) if shape is None else np.stack(path).reshape(shape) for path in seen]
 
 
-rows, sides = [], {}
-for name, normalization in (("BN", "batch"), ("layer normalization", "layer")):
-    for setting in settings:
-        for seed in seeds:
-            ratios, balance = sums(normalization, *setting, seed)
-            sides.setdefault(name, []).append(balance)
-            law = theory.mean_turn(*setting)
-            rows += [
-                {
-                    "way": name,
-                    "momentum": setting[2],
-                    "seed": seed,
-                    "layer": layer,
-                    "law": law,
-                    "ratio": ratio,
-                }
-                for layer, ratio in enumerate(ratios, start=1)
-            ]
+def mean_turn(path, kept=1.0):
+    """Squared steps over squared lengths in the second half, beside what a decoupled decay leaves of the weights."""
+    late = path[steps // 2 :]
+    return np.square(late[1:] - kept * late[:-1]).sum() / np.square(late[:-1]).sum()
+
+
 adam = [0.003, 2.0, 0.9]  # AdamW's learning rate is that of a coordinate
-for seed in seeds:
-    ratios, _ = sums("batch", *adam, seed, adamw=True)
-    law = theory.mean_turn(*adam, decoupled=True)
-    rows += [
-        {
-            "way": "BN, AdamW",
-            "momentum": adam[2],
-            "seed": seed,
-            "layer": layer,
-            "law": law,
-            "ratio": ratio,
-        }
-        for layer, ratio in enumerate(ratios, start=1)
-    ]
+rows, sides = [], {}
+for way, normalization, tried in (
+    ("BN", "batch", settings),
+    ("layer normalization", "layer", settings),
+    ("BN, AdamW", "batch", [adam]),
+):
+    decoupled = tried == [adam]
+    for setting in tried:
+        learning_rate, weight_decay, _ = setting
+        law = theory.mean_turn(*setting, decoupled=decoupled)
+        for seed in seeds:
+            for path in paths(normalization, *setting, seed, adamw=decoupled):
+                turn = mean_turn(path, 1 - learning_rate * weight_decay if decoupled else 1.0)
+                rows.append({"way": way, "seed": seed, "law": law, "ratio": turn})
+                if not decoupled:
+                    sides.setdefault(way, []).append(theory.turn_balance(path, *setting))
 turns = pd.DataFrame(rows).astype({"law": float, "ratio": float})
 source = Source(
     dataset,
@@ -237,7 +207,7 @@ balanced = [
     check(
         "momentum",
         f"Torch on {on}, {name}, all settings, layers and seeds: steps along a training against lengths and decay",
-        *(np.concatenate(side) for side in zip(*found)),
+        *(np.concatenate([np.ravel(part) for part in side]) for side in zip(*found)),
         tolerance=1e-12,
         source=source,
     )

@@ -1,10 +1,10 @@
-"""What the closed forms ask of gamma, of weights with their gradients, and of moments."""
+"""What the closed forms ask of gamma, of weights with their gradients, of moments, and of numbers of rows."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.validation import finite_array, nonzero
+from bnlib.validation import finite_array, nonzero, positive
 
 
 def paired(v: ArrayLike, grad_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -34,3 +34,11 @@ def positive_explained(moments: Moments) -> NDArray[np.float64]:
             "cross must have a nonzero part where cov is nonzero"
         )
     return explained
+
+
+def rows_and_inputs(rows: int, inputs: int) -> tuple[int, int]:
+    """n and d, after checking that the mean error of least squares is finite."""
+    n, d = int(positive("rows", rows, whole=True)), int(positive("inputs", inputs, whole=True))
+    if n < d + 3:
+        raise ValueError(f"rows = {n} are too few for {d} inputs; they must be at least inputs + 3 = {d + 3}")
+    return n, d

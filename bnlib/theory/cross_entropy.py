@@ -9,6 +9,7 @@ from scipy.special import expit, ndtr
 
 from bnlib.moments import Moments
 from bnlib.theory.arguments import positive_explained, scale
+from bnlib.theory.fits import least_squares
 from bnlib.theory.noise import noise_path
 from bnlib.validation import finite_array, nonnegative
 
@@ -81,9 +82,7 @@ def logistic_fit(moments: Moments, gamma: float, target_mean: float, component: 
     kappa = _explained_std(moments, target_mean)
     gamma = float(np.abs(scale(gamma, ())))
     beta, loss, curvature = _resting(gamma, float(target_mean), _law(component))
-    s, U = moments.spectrum
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    weights = U @ (inverse * (U.T @ moments.cross)) * (gamma / kappa)
+    weights = least_squares(moments, gamma).weights  # the same ones: only the rate knows the loss
     multiplier = kappa / gamma - curvature
     return LogisticFit(
         weights=weights,

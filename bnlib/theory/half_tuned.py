@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
+from bnlib.theory.arguments import rows_and_inputs
 from bnlib.validation import finite_array, nonnegative, positive
 
 
@@ -44,7 +45,7 @@ def recommended_rate(r_squared: ArrayLike, rows: int, inputs: int) -> NDArray[np
     >>> float(recommended_rate(0.2, rows=34, inputs=11))
     inf
     """
-    n, d = _rows_and_inputs(rows, inputs)
+    n, d = rows_and_inputs(rows, inputs)
     r_squared = _share(r_squared)
     signal = (n - 1) * r_squared - d  # noise alone explains d/(n - 1) of the rows
     needed = d * (n - 1) / (n - d - 2) * (1 - r_squared)
@@ -228,10 +229,3 @@ def _share(r_squared: ArrayLike) -> NDArray[np.float64]:
     if r_squared.size and r_squared.max() > 1:
         raise ValueError(f"r_squared = {r_squared.max():g} explains more than all; it must be at most 1")
     return r_squared
-
-
-def _rows_and_inputs(rows: int, inputs: int) -> tuple[int, int]:
-    n, d = int(positive("rows", rows, whole=True)), int(positive("inputs", inputs, whole=True))
-    if n < d + 3:
-        raise ValueError(f"rows = {n} are too few for {d} inputs; they must be at least inputs + 3 = {d + 3}")
-    return n, d

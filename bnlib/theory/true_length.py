@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from bnlib.theory.half_tuned import _rows_and_inputs
+from bnlib.theory.arguments import rows_and_inputs
 from bnlib.theory.minibatch import minibatch_factor
 from bnlib.validation import positive
 
@@ -147,7 +147,7 @@ def _integral(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], sc
 
 
 def _checked(r_squared: float, rows: int, inputs: int) -> tuple[int, int, float]:
-    n, d = _rows_and_inputs(rows, inputs)
+    n, d = rows_and_inputs(rows, inputs)
     if positive("r_squared", r_squared) > 1:
         raise ValueError(f"r_squared = {r_squared:g} explains more than all; it must be at most 1")
     return n, d, float(r_squared)

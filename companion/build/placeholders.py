@@ -8,7 +8,6 @@ profile changes::
 - ``{value}`` gives number and interval, as a link to where they were made;
 - ``{verdict}`` gives the verdict;
 - ``{measured}`` gives number, claim, interval and verdict;
-- ``{finding}`` gives the sentence of "In short" that rests on the check;
 - ``{figure}`` names the anchor of a figure, and gives the figure;
 - ``{speaks}`` gives the profile, the data and the seeds of the headlines.
 """
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from companion.build import BuildFailed, pages
 from companion.build.claims import recorded
 
-PLACEHOLDER = re.compile(r"\{(value|verdict|measured|finding|figure|speaks)\}`([^`]*)`")
+PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks)\}`([^`]*)`")
 
 
 class NothingFits(BuildFailed):
@@ -88,17 +87,6 @@ class Recorded:
     def _measured(self, words):
         check = self._check(words)
         return pages.measurement(check, self.titles[check["chapter"]])
-
-    def _finding(self, words):
-        check = self._check(words)
-        said = [
-            record.text
-            for chapter, record, _ in recorded(self.notebooks, "finding")
-            if chapter == check["chapter"] and check["anchor"] in record.checks
-        ]
-        if len(said) != 1:
-            raise NothingFits(f"is the ground of {len(said)} findings and has to be that of one")
-        return pages.plain(said[0])
 
     def _figure(self, words):
         found = [html for _, record, html in recorded(self.notebooks, "figure") if record.anchor == words]

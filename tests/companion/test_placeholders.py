@@ -8,7 +8,7 @@ from companion import BOOK, records
 from companion.build import BuildFailed
 from companion.build.chapters import chapters
 from companion.build.placeholders import NothingFits, Recorded
-from companion.records import Figure, Finding, as_json
+from companion.records import Figure, as_json
 
 CHECK = {
     "claim": "noise",
@@ -100,14 +100,6 @@ def test_a_value_is_a_link_with_its_interval():
     )
     assert fill("{verdict}`noise: rate at noise_std 3`", CHECK, OTHER) == "**not borne out**"
     assert fill("{value}`noise: rate`", CHECK | {"low": None}) == '<a href="noise.html#check-1">−1.07</a>'
-
-
-def test_a_finding_is_the_sentence_that_rests_on_the_check():
-    said = notebook((Finding("It is $2.", ["check-1"]), ""), (Finding("Other.", ["check-2"]), ""))
-    text = "So: {finding}`noise: rate at noise_std 3`"
-    assert fill(text, CHECK, OTHER, notebooks={"noise": said}) == r"So: It is \$2."
-    with pytest.raises(NothingFits, match="ground of 0 findings"):
-        fill(text, CHECK, notebooks={"noise": notebook()})
 
 
 def test_a_figure_is_found_by_its_anchor():
