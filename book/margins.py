@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Margins: uniform is not good
+# # Margins: is uniform good?
 #
 # Builds on {doc}`least-squares`, {doc}`noise` and {doc}`cross-entropy`.
 #
@@ -21,7 +21,7 @@
 # send it somewhere better?
 #
 # It goes to least squares, at *every* $\gamma$ and for every margin loss: all images of a class get the same margin.
-# No choice of $\gamma$ changes that. Noise on the inputs does.
+# No choice of $\gamma$ changes that. Is it a good place, and does noise on the inputs lead to a better one?
 
 # %% tags=["parameters"]
 dataset = "mnist"  # or "mnist-5k", "fashion-mnist"
@@ -213,7 +213,7 @@ panel.set(
 )
 picture.show(
     says=f"{classes[0]} against {classes[1]}, 784 pixels: test error of three linear classifiers that fit all their"
-    " images, or nearly so with noise. Towards as many images as BN's limit can just fit, its error rises again.",
+    " images, or nearly so with noise.",
     source=source,
     name="margins-error",
 )
@@ -314,8 +314,8 @@ panel.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says=f"Gradient descent with BN on {descent_rows} images. A large step flings the raw weights"
-    " out, and the step that counts dies away.",
+    says=f"Gradient descent with BN on {descent_rows} images. Where a step is large, raw weights grow and the step"
+    " that counts shrinks with the square of their length.",
     source=Source(dataset, descent_rows, [0], {"classes": classes, "steps": descent_steps}),
     name="margins-descent",
 )
@@ -326,7 +326,6 @@ picture.show(
 # - Do not hope for $\gamma$, or a decay on it, where a unit can fit everything: they change how certain the unit is and not what it
 #   thinks.
 # - What changes the direction is what changes $\Sigma$ or stops the fit: noise on the inputs (augmentation), fewer inputs, fewer steps.
-# - Training with a usual step size stops short of the limit.
 #
 # ## What we learned
 
