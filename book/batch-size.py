@@ -122,7 +122,7 @@ picture = Picture(height=3.4)
 (panel,) = picture
 panel.line(sizes, gaussian, "$1/a_M - 1$: Gaussian data, proven", "theory")
 panel.line(sizes, own_moments, "$c_B/M$: the digits' own moments", "none", style="--")
-panel.band(sizes, np.abs(unit_decays), "digits, no assumption", "batch", scale="log")
+panel.band(sizes, unit_decays, "digits, no assumption", "batch", scale="log")
 over_sizes(panel, yscale="log", ylabel="worth as a decay on γ", legend={"fontsize": 9})
 factors = unit_decays.mean(axis=0) / gaussian
 picture.show(
@@ -397,7 +397,7 @@ share = check(
 said = " {interval:.2%} of what they are for one unit and least squares."
 finding(
     {
-        "borne out": "In a network with cross-entropy it is far less: batches of {smallest} are"
+        "borne out": "In a network with cross-entropy it is less: batches of {smallest} are"
         " worth" + said,
         "not borne out": "In a network with cross-entropy it is no less: batches of {smallest} are"
         " worth" + said,
@@ -615,8 +615,8 @@ finding(
 # ## What it means for your network
 #
 # - Do not count on BN's batches as a regularizer of the size that the law for one unit gives. In
-#   the networks here, what a batch's wrong standard deviation does to $\gamma$ is small beside what
-#   the number of steps and their size do.
+#   the networks here, the number of steps and their size also move $\gamma$: see what is said above of
+#   each.
 # - If you change the batch size, search the learning rate again.
 # - To see what batch size does to *your* network, train nothing: measure the trained one with
 #   `bnlib.measure` in batches of two sizes, and compare the rates.
@@ -626,7 +626,7 @@ finding(
 # %% tags=["hide-input"]
 sentence(
     f"For single units on {on} the worth of a batch falls as its size to the power"
-    f" {slope.measured:.2f}, over two decades. Its factor is the digits' own: {over_gaussian.measured:.2f}"
+    f" {slope.measured:.2f}, over {np.log10(large / small):.1f} decades. Its factor is the digits' own: {over_gaussian.measured:.2f}"
     f" times that of Gaussian data, {over_own.measured:.2f} times what their moments say. In a network"
     f" with cross-entropy batches of {smallest} are worth {share.measured:.2%} of what they are for one"
     f" unit. The decay of one unit takes γ to "

@@ -494,7 +494,7 @@ picture[1].set(xlabel="steps", title="mean size of a rate, |λ|", legend=True)
 picture[1].ax.set_ylim(bottom=0)
 picture.show(
     says="Left: in layers that feed another BN layer the rates start at a mean of zero, as they must;"
-    " later shifts balance what is left. Right: single units are not at zero. Over all layers the mean"
+    " later shifts balance what is left. Right: single units are not at zero. Over all layers and seeds the geometric mean"
     f" size of a rate is {start:.1e} at the first look and {end:.1e} at the last.",
     source=trained,
     name="depth-rates",
@@ -541,8 +541,8 @@ sentence(
     f" {grown['slower']:.2g} times; decay {grown['decay']:g} brought the step to {grown['peak']:.2g}"
     f" times. At rest, with ε = {eps:g}, decay {decay:g} on the raw weights set rates from"
     f" {found.min():.2g} to {found.max():.2g}. At the first step on digits the mean rate of a layer"
-    f" that feeds another BN layer was {np.abs(share).max():.0e} of a single rate's size; on average a"
-    f" rate had the size {start:.1e} then and {end:.1e} after {looks[-1]} steps."
+    f" that feeds another BN layer was {np.abs(share).max():.0e} of a single rate's size; the"
+    f" geometric mean of sizes was {start:.1e} then and {end:.1e} after {looks[-1]} steps."
 )
 
 # %% [markdown]

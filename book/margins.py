@@ -45,9 +45,8 @@ from torch.nn import functional
 from bnlib import data, theory, training
 from companion.figures import Picture
 from companion.page import check, finding, sentence
-from companion.records import Source
+from companion.records import Source, name_of
 from companion.statistics import as_text
-from companion.studies.comparison import name_of
 
 torch.set_num_threads(1)
 loaded = data.load(dataset)

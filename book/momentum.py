@@ -46,9 +46,8 @@ from torch.nn.functional import cross_entropy
 from bnlib import data, models, theory, training
 from companion.figures import Picture
 from companion.page import check, finding, table
-from companion.records import Source
+from companion.records import Source, name_of
 from companion.statistics import as_text
-from companion.studies.comparison import name_of
 
 torch.set_num_threads(1)
 digits = data.load(dataset)

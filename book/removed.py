@@ -321,7 +321,7 @@ picture.show(
 )
 
 # %% tags=["hide-input"]
-least_rate = check(
+check(
     "stationarity",
     "Softmax on noisy digits: smallest of the ten rates of BN at rest",
     [float(found.rates.min()) for found in read_outs.values()],

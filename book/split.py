@@ -390,8 +390,8 @@ gain = 100 * (shares[0] - shares[1])  # points
 rise = 100 * (shares[0][:, -2] - shares[0][:, 0])
 picture.show(
     says="Noisy test digits, mean share of signal of the units of a layer. The network that met the"
-    f" noise in training is ahead by {gain[:, 0].mean():.1f} points in the first hidden layer and by"
-    f" {gain[:, -2].mean():.1f} in the last.",
+    f" noise in training differs by {gain[:, 0].mean():+.1f} points in the first hidden layer and by"
+    f" {gain[:, -2].mean():+.1f} in the last.",
     source=both_arms,
     name="split-by-layer",
 )

@@ -38,7 +38,7 @@ def claims_page(claims, titles, repository_url=""):
     repository_url : str
     """
     lines = [
-        *_headlines(claims, titles),
+        *_headlines(claims),
         "| claim | of the paper | proof | exact | numeric | empirical | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -62,7 +62,7 @@ def claims_page(claims, titles, repository_url=""):
     return "\n".join(lines) + "\n"
 
 
-def _headlines(claims, titles):
+def _headlines(claims):
     """The statements fixed before the runs, in words and numbers, and which of them stand together."""
     rows = [(claim, check) for claim in claims for check in claim["checks"] if check["role"] == "headline"]
     if not rows:

@@ -3,7 +3,7 @@
 A placeholder names a chapter and one of its checks by the beginning of its statement; three dots in it stand for what a
 profile changes::
 
-    {value}`batch-size: network: rank correlation of batch size and learned gamma`
+    {value}`noise-sweep: BN, untuned: slope, over noise levels`
 
 - ``{value}`` gives number and interval, as a link to where they were made;
 - ``{verdict}`` gives the verdict;

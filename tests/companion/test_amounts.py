@@ -35,8 +35,20 @@ def test_the_smooth_best_decay_stands_beside_the_rate():
     assert set(on_grid.best) <= set(DECAYS)
 
 
+@pytest.mark.parametrize("along", amounts.CONDITIONS)
+@pytest.mark.parametrize("middle", ("mean", "median"))
 @pytest.mark.parametrize("sign", (1, -1))
-def test_rates_that_move_together_or_against_each_other(sign):
+def test_rates_that_move_together_or_against_each_other_along_each_condition(along, middle, sign):
+    runs = made_by_hand(lambda size, seed: float(size))
+    both = amounts.rates(runs)
+    (other,) = set(amounts.CONDITIONS) - {along}
+    both["best"] = 1.0 + both[along] + 1e6 * both[other]  # what the other condition does is not asked
+    both["bn"] = sign * both[along] - 1e6 * both[other]
+    assert np.allclose(amounts.together(both, along, middle), [sign] * 3)
+
+
+@pytest.mark.parametrize("sign", (1, -1))
+def test_the_headline_is_that_they_move_against_each_other(sign):
     both = amounts.rates(made_by_hand(lambda size, seed: float(size) ** -sign))
     assert np.array_equal(amounts.together(both, "train_size"), [sign] * 3)
     assert statistics.compare(**amounts.headline(both)).verdict == ("borne out" if sign < 0 else "not borne out")
