@@ -364,6 +364,16 @@ noisier = [
     if len(levels) > 1
     for place, layer in places.items()
 ]
+lost = sum(
+    (through(*cell, "mean_square")[:, -1, layer] < through(*cell, "chance")[:, -1, layer]).sum()
+    for cell, layer in [(cell, -1) for cell in cells]
+    + [
+        ((kind, kinds[kind][2][-1]), at)
+        for kind in kinds
+        if len(kinds[kind][2]) > 1
+        for at in (0, -1)
+    ]
+)
 for asked, question, of in (
     (deeper, "larger in the last layer with BN than in the first", "networks and noise levels"),
     (noisier, "larger with noise than without", "layers"),
@@ -377,6 +387,10 @@ for asked, question, of in (
         },
         *asked,
     )
+sentence(
+    f"Where the larger side of a ratio is no more than what chance leaves, the ratio is an upper bound: that"
+    f" is so in {lost} of the readings that it is made of."
+)
 
 # %% [markdown]
 # A size can grow because units are held in harder or because they are pushed out harder. Which of

@@ -29,7 +29,7 @@
 # %% tags=["parameters"]
 seed = 0  # of weights and batches
 dataset = "mnist-5k"  # or "mnist", "fashion-mnist"
-train_size = 2048  # images that are trained on
+train_size = 1536  # images that are trained on
 blocks = [2, 2, 2, 2]  # residual blocks a stage: of ResNet-18
 batch_size = 64  # of training, and so of measuring
 epochs = 2  # of a training of it

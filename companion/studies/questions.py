@@ -232,6 +232,7 @@ def statements(found):
             f"{BN}: test accuracy in points above that of no normalization and no decay, noise_std {level:g}",
             found.accuracy[BN][level] - found.accuracy[NONE][level],
             "above",
+            scale="points",
             source=found.source_at(level),
         )
     state(
@@ -240,6 +241,7 @@ def statements(found):
         found.regret(BN).mean(axis=1),
         "below",
         1.0,
+        scale="points",
     )
     state(
         "moved-decay",
@@ -252,12 +254,14 @@ def statements(found):
         f"{BN}: regret in points of test accuracy minus that of {LAYER}, mean over noise levels",
         (found.regret(BN) - found.regret(LAYER)).mean(axis=1),
         "below",
+        scale="points",
     )
     state(
         "hears-signal",
         f"{BN}: share of signal in points above that of no normalization and no decay, noise_std {high:g}",
         found.signal_share[BN][high] - found.signal_share[NONE][high],
         "above",
+        scale="points",
         source=found.source_at(high),
     )
     return [row for claim in CLAIMS for row in rows[claim]]

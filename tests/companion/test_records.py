@@ -6,6 +6,7 @@ import typing
 
 import jsonschema
 import pytest
+from fastjsonschema import JsonSchemaValueException
 
 from companion import records
 from companion.records import Check, Figure, Finding, Rows, Source, Table, as_json, claims_schema, from_json
@@ -120,19 +121,19 @@ WRONG = {
 
 @pytest.mark.parametrize("field", WRONG)
 def test_a_field_with_a_wrong_value_is_refused_both_ways(field):
-    with pytest.raises(jsonschema.ValidationError, match="(?s).*"):
+    with pytest.raises(JsonSchemaValueException, match="(?s).*"):
         as_json(dataclasses.replace(CHECK, **{field: WRONG[field]}))
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(JsonSchemaValueException):
         from_json(as_json(CHECK) | {field: WRONG[field]})
 
 
 def test_a_field_too_many_or_too_few_is_refused():
-    with pytest.raises(jsonschema.ValidationError, match="colour"):
+    with pytest.raises(JsonSchemaValueException, match="colour"):
         from_json(as_json(CHECK) | {"colour": "red"})
     for field in dataclasses.fields(Check):
         plain = as_json(CHECK)
         del plain[field.name]
-        with pytest.raises(jsonschema.ValidationError, match=f"'{field.name}' is a required property"):
+        with pytest.raises(JsonSchemaValueException, match=f"{field.name}"):
             from_json(plain)
 
 
