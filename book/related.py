@@ -66,7 +66,7 @@ rng = np.random.default_rng(seed)
 # |{cite:t}`kodryan2022`|abstract|on the sphere a fixed step converges, wanders or diverges|{prf:ref}`cor-ray` (ii)|what sets that step|
 # |{cite:t}`lyu2022`|abstract|with decay, gradient descent reduces sharpness|{prf:ref}`cor-ray` (ii)|nothing on sharpness|
 # |{cite:t}`liu2021`|abstract|a larger step does not explain decay, which clears weights outside the inputs' span|{prf:ref}`cor-ray` (iii)|*disagrees*: under plain steps a *growing* one does all that decay does before BN|
-# |{cite:t}`dangelo2023`|abstract|decay never helps as a regularizer; it changes dynamics|{prf:ref}`cor-ray` (i), {prf:ref}`thm-stationarity`, 4|agrees before BN; *disagrees* on $\gamma$: there it is a rate|
+# |{cite:t}`dangelo2023`|abstract|decay never helps as a regularizer; it changes dynamics|{prf:ref}`cor-ray` (i), {prf:ref}`thm-stationarity`, 4|agrees before BN; on $\gamma$ decay *is* a penalty, useful or not|
 # |**Decay on γ**| | | | |
 # |{cite:t}`kim2022`|abstract|which $\gamma$ of a residual network to decay, by variance and step|{prf:ref}`thm-stationarity`, 4|what the decay is, not whether it helps|
 # |**Noise and batches as a penalty**| | | | |
@@ -92,7 +92,7 @@ rng = np.random.default_rng(seed)
 # the bound is broken and falls to 0 while it is not; their code takes the bound from the size after some steps, or
 # where its growth bends. At rest the multiplier is $-v'\nabla L/\lvert v\rvert^2$, the L2-equivalent rate $\alpha$ of
 # {doc}`rate`. In the norm of $\Sigma$ it is BN's $\lambda$, cut off at 0 as BN's $\varepsilon>0$ does. Two warnings. In front
-# of BN $w'\nabla_wJ=0$: the multiplier ends at 0, and the bound sets the step. And a bound at the true length makes
+# of BN $w'\nabla_wJ=0$: at rest the multiplier is 0, and the bound sets the step. And a bound at the true length makes
 # less than half of what few rows ask for, on average ({prf:ref}`thm-half-tuned`). Prefer a bound where no BN follows and no
 # rate is known; where BN follows, set $\gamma$ or its decay.
 #
