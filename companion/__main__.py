@@ -1,4 +1,4 @@
-"""Command line: ``python -m companion book``, ``live``, ``chapter`` and ``claim``."""
+"""Command line: ``python -m companion book``, ``live``, ``chapter``, ``figure`` and ``claim``."""
 
 import argparse
 import subprocess
@@ -25,12 +25,14 @@ def main(arguments=None):
         metavar=("NAME", "VALUE"),
         help="set a parameter; the value is YAML",
     )
+    figure = commands.add_parser("figure", help="make a figure again: as SVG and PNG, with the numbers drawn as CSV")
+    figure.add_argument("name", help="it stands under the figure: noise-path")
     claim = commands.add_parser("claim", help="what is known of a claim, and where")
     claim.add_argument("name", nargs="?", help="its word: noise; without one all are listed")
     claim.add_argument("--run", action="store_true", help="run its tests")
     live = commands.add_parser("live", help="serve the book, and build what changes")
     live.add_argument("--port", type=int, default=8000)
-    for command in (book, live, chapter):
+    for command in (book, live, chapter, figure):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     options = parser.parse_args(arguments)
 
@@ -38,7 +40,8 @@ def main(arguments=None):
     from companion.build.chapters import UsageError
 
     try:
-        sys.exit({"book": _book, "live": _live, "chapter": _chapter, "claim": _claim}[options.command](options))
+        commands = {"book": _book, "live": _live, "chapter": _chapter, "figure": _figure, "claim": _claim}
+        sys.exit(commands[options.command](options))
     except (BuildFailed, UsageError) as error:
         sys.exit(f"error: {error}")
 
@@ -74,6 +77,28 @@ def _chapter(options):
     target = BUILD / "chapters" / f"{one.name}.ipynb"
     execute(one, one.parameters(options.profile) | one.check(given), target, progress=True)
     print(f"the executed notebook is at {target}")
+
+
+def _figure(options):
+    import json
+
+    from companion.build import figures
+    from companion.build.chapters import find
+    from companion.build.execute import execute, executed_path, is_current
+    from companion.build.npm import node_modules
+
+    node_modules()
+    one = find(figures.chapter_of(options.name))
+    parameters, target = one.parameters(options.profile), executed_path(one, options.profile)
+    if not is_current(one, parameters, target):
+        execute(one, parameters, target, progress=True)
+    made = figures.files({one.name: json.loads(target.read_text())})
+    for name, content in made.items():
+        path = BUILD / name
+        if path.stem == options.name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            print(path)
 
 
 def _claim(options):

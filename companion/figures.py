@@ -1,5 +1,7 @@
 """Pictures that know what they drew: one style, and words for those who cannot see it, made of the numbers drawn."""
 
+import base64
+import csv
 import html
 import io
 import re
@@ -8,6 +10,7 @@ import zlib
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.gridspec import GridSpec
 
 from companion import page
 from companion.records import Figure
@@ -23,6 +26,8 @@ COLORS = {
     "theory": "#E69F00",
 }
 DOTS_AT_MOST = 12  # places along a curve at which seeds are drawn
+NARROW = 4.2  # inches of a figure on a phone, where one panel stands below the other
+COLUMNS = ("panel", "curve", "seed", "x", "y", "low", "high")  # of the numbers behind a figure
 # a colour no figure uses, replaced by the page's own text colour in `Picture.show`
 INK = "#010203"
 
@@ -72,8 +77,8 @@ class Picture:
 
     def __init__(self, rows=1, columns=1, width=7.0, height=3.2, **keywords):
         self.figure = MatplotlibFigure(figsize=(width, height))
-        axes = self.figure.subplots(rows, columns, squeeze=False, **keywords)
-        self.panels = [Panel(ax) for ax in axes.ravel()]
+        self._axes = self.figure.subplots(rows, columns, squeeze=False, **keywords)
+        self.panels = [Panel(ax) for ax in self._axes.ravel()]
 
     def __getitem__(self, index):
         return self.panels[index]
@@ -84,6 +89,20 @@ class Picture:
     def words(self):
         """What the figure shows, panel by panel: the text alternative."""
         return " ".join(text for panel in self.panels if (text := panel.words()))
+
+    def numbers(self):
+        """What was drawn, as the text of a CSV file with `COLUMNS`; empty where nothing was but by hand.
+
+        A row without a seed is a mean over seeds with its interval, or a curve that has none.
+        """
+        rows = [
+            (panel.name(f"panel {place}"), *row) for place, panel in enumerate(self.panels, 1) for row in panel.rows
+        ]
+        if not rows:
+            return ""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(map(_cell, row) for row in rows)])
+        return text.getvalue()
 
     def show(self, says, source, name):
         """Show the figure with a caption, its source and its text alternative; record all three.
@@ -106,13 +125,34 @@ class Picture:
             raise ValueError(
                 f"the words for figure {name!r} are {alt!r}: too few; use note() for what helpers did not draw"
             )
-        record = Figure(anchor=name, caption=says + reading, alt=alt, source=str(source))
+        wide, png, narrow = _svg(self.figure, alt), _png(self.figure), ""
+        if self._can_stack():
+            self._stack()
+            narrow = f'<div class="plot-narrow">{_svg(self.figure, alt)}</div>'
+        record = Figure(name, says + reading, alt, str(source), self.numbers(), base64.b64encode(png).decode())
         page.emit(
-            f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{_svg(self.figure, alt)}</div>'
+            f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{wide}</div>{narrow}'
             f"{page.caption_html(record)}</figure>",
             f"[figure {name}] {record.caption} Source: {record.source}.",
             record,
         )
+
+    def _can_stack(self):
+        drawn_by_helpers = set(self.figure.axes) == set(self._axes.ravel())  # no colour bars, no twins
+        return self._axes.shape[1] > 1 and drawn_by_helpers and not any(panel.is_image for panel in self.panels)
+
+    def _stack(self):
+        """One panel below the other, for narrow screens."""
+        height = self.figure.get_figheight() / len(self._axes)
+        self.figure.set_size_inches(NARROW, max(height, 2.4) * len(self.panels))
+        grid = GridSpec(len(self.panels), 1, figure=self.figure)
+        for place, ((row, column), ax) in enumerate(np.ndenumerate(self._axes)):
+            ax.set_subplotspec(grid[place])
+            ax.tick_params(labelbottom=True, labelleft=True)
+            ax.set(
+                xlabel=ax.get_xlabel() or self._axes[-1, column].get_xlabel(),
+                ylabel=ax.get_ylabel() or self._axes[row, 0].get_ylabel(),
+            )
 
 
 class Panel:
@@ -120,10 +160,12 @@ class Panel:
 
     def __init__(self, ax):
         self.ax, self.series, self.notes, self.marks, self.seeds = ax, [], [], set(), False
+        self.rows, self.is_image = [], False
 
     def line(self, x, y, label=None, color=None, style="-", marker="", words=True, **keywords):
         """A curve. Without `words` it has no part in the text alternative."""
         self.ax.plot(x, y, style, marker=marker, label=label, color=_color(color), **keywords)
+        self._keep(label, x, y)
         if words:
             self._remember(label, x, y)
 
@@ -135,6 +177,7 @@ class Panel:
             self.ax.fill_between(x, low, high, color=_color(color), alpha=0.25, linewidth=0)
             self.marks.add("bands")
         self._seeds(x, samples, color)
+        self._keep(label, x, mean, low, high, samples)
         if words:
             self._remember(label, x, mean)
 
@@ -145,6 +188,7 @@ class Panel:
         if np.isfinite(high).any():
             self.marks.add("bars")
         self._seeds(x, samples, color)
+        self._keep(label, x, mean, low, high, samples)
         self.ax.errorbar(x, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=_color(color))
         if words:
             self._remember(label, x, mean)
@@ -152,12 +196,14 @@ class Panel:
     def dots(self, x, y, label=None, color=None, marker="o", words=True, **keywords):
         """Unconnected points; the words say where they lie."""
         self.ax.plot(x, y, marker, label=label, color=_color(color), **keywords)
+        self._keep(label, x, y)
         if words:
             self._remember(label, x, y, _cloud)
 
     def level(self, y, label=None, color="theory", style="--"):
         """A horizontal line."""
         self.ax.axhline(y, color=_color(color), linewidth=1.2, linestyle=style, label=label)
+        self.rows.append((_plain(label or "a level"), "", "", y, "", ""))
         if label:
             self.notes.append(f"{label} is the level {_number(y)}")
 
@@ -169,6 +215,8 @@ class Panel:
         )
         self.ax.set_title(title)
         self.ax.set_axis_off()
+        self.is_image = True
+        self._keep(title, np.arange(np.size(values)), values)
         share = np.square(values)[np.asarray(values) > 0].sum() / max(np.square(values).sum(), 1e-300)
         self.notes.append(f"an image of weights, largest {limit:.2g}, {share:.0%} of the squares above 0")
 
@@ -194,6 +242,18 @@ class Panel:
         scales = [name for name, scale in (("x", self.ax.get_xscale()), ("y", self.ax.get_yscale())) if scale == "log"]
         head += f" ({' and '.join(scales)} logarithmic)" if scales else ""
         return (f"{head}: " if head else "") + "; ".join(said) + "."
+
+    def name(self, otherwise):
+        """What the panel is called where its numbers are."""
+        return _plain(self.ax.get_title(loc="left") or self.ax.get_ylabel()) or otherwise
+
+    def _keep(self, label, x, y, low=None, high=None, samples=()):
+        """The numbers of a curve, and those of every seed behind it."""
+        curve, x, y = _plain(label or "a curve"), np.ravel(x), np.ravel(y)
+        ends = [np.full(len(x), np.nan) if end is None else end for end in (low, high)]
+        self.rows += [(curve, "", *row) for row in zip(x, y, *ends)]
+        for seed, of_seed in enumerate(samples, 1):
+            self.rows += [(curve, seed, at, value, np.nan, np.nan) for at, value in zip(x, np.ravel(of_seed))]
 
     def _seeds(self, x, samples, color):
         """Every seed as a dot, where there are few enough of them to be told apart."""
@@ -247,6 +307,23 @@ def _cloud(label, x, y):
 def _number(value):
     """Three significant digits; whole numbers whole."""
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e7 else f"{value:.3g}"
+
+
+def _cell(value):
+    """A number with six significant digits; nothing where there is none."""
+    if isinstance(value, (str, int)):
+        return value
+    try:
+        return "" if np.isnan(value) else f"{value:.6g}"
+    except TypeError:
+        return str(value)
+
+
+def _png(figure):
+    """The figure as a picture for slides: black on white."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _svg(figure, alt):

@@ -267,8 +267,11 @@ class _Interval:
 def _as_html(record):
     state = {"holds": "yes", "borne out": "yes", "fails": "no", "not borne out": "no"}.get(record.verdict, "open")
     _, said, *details = str(record).split(" | ")
-    details = " · ".join(html.escape(part) for part in details)
+    details = " · ".join(html.escape(part) for part in (record.kind, *details))
+    number = "" if record.measured is None else f" <span>{html.escape(f'{_Interval(record):.3g}')}</span>"
+    # the anchor is inside, so that a link to it opens the row
     return (
-        f'<div class="claim claim-{state}" id="{record.anchor}"><strong>{record.verdict}</strong> '
-        f"{html.escape(said)}<br><small>{record.kind} · {details}</small></div>"
+        f'<details class="claim claim-{state}"><summary><strong class="verdict">{record.verdict}</strong> '
+        f'{html.escape(said)}{number}</summary><small id="{record.anchor}">{details} · '
+        f'<a href="claims.html#claim-{record.claim}">all rows of this claim</a></small></details>'
     )

@@ -222,12 +222,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its anchor, what to see in it, what it shows for those who cannot see it, and its source."""
+    """A figure: its anchor, what to see in it, what it shows for those who cannot see it, and its source.
+
+    `csv` has the numbers that were drawn, `png` the picture in base64.
+    """
 
     anchor: str
     caption: str
     alt: str
     source: str
+    csv: str
+    png: str
 
 
 @dataclass(frozen=True)

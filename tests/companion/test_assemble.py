@@ -29,7 +29,7 @@ print(count)
 # %% tags=["hide-input"]
 table = 1
 """
-SHOWN = Figure("noise-path", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "closed form, no data")
+SHOWN = Figure("noise-path", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "closed form, no data", "", "")
 
 
 def output(record, html="<b>shown</b>"):
@@ -87,7 +87,7 @@ def test_a_paragraph_more_keeps_every_output_at_its_cell(chapter, executed):
 
 
 def test_a_page_says_in_short_what_was_found_and_shows_no_record(chapter, executed):
-    page = json.loads(page_of(chapter, executed))
+    page = json.loads(page_of(chapter, executed, {SHOWN.anchor: 7}, "quick"))
     head = "".join(page["cells"][0]["source"])
     assert head.startswith("# Noise\n")
     assert re.search(r"\*\d+ minutes? to read\.\*", head)

@@ -77,7 +77,9 @@ def test_records_are_read_from_notebooks_by_kind():
 
 
 def test_claims_get_the_checks_of_all_chapters_and_say_where_they_are():
-    shown = Figure("noise-path", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "closed form, no data")
+    shown = Figure(
+        "noise-path", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "closed form, no data", "", ""
+    )
     book = {"noise": notebook(proof(), shown), "noise-sweep": notebook(trend(), trend("assumption", claim="noise"))}
     noise, regret = collect(book, "quick")
     assert [(row["chapter"], row["profile"], row["role"]) for row in noise["checks"]] == [

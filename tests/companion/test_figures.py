@@ -1,5 +1,7 @@
 """Pictures: the words for those who cannot see them are made of the numbers that were drawn."""
 
+import base64
+import csv
 import re
 
 import numpy as np
@@ -139,3 +141,44 @@ def test_a_figure_without_words_is_refused():
 
 def test_colours_are_apart():
     assert len(set(COLORS.values())) == len(COLORS)
+
+
+def test_the_numbers_that_were_drawn_can_be_had():
+    samples = np.array([[1.0, 2.0], [3.0, 6.0], [2.0, 4.0]])
+    picture = Picture(1, 2)
+    picture[0].points([0, 1], samples, "BN", "batch")
+    picture[0].level(0.5, "half")
+    picture[0].set(title="Rate $\\lambda$")
+    picture[1].line(["a", "b"], [np.nan, 1 / 3], words=False)
+    rows = list(csv.DictReader(picture.numbers().splitlines()))
+    means = [row for row in rows if row["curve"] == "BN" and not row["seed"]]
+    assert [float(row["y"]) for row in means] == [2.0, 4.0]
+    _, low, high = interval(samples[:, 0])
+    assert [float(means[0][end]) for end in ("low", "high")] == pytest.approx([low, high], rel=1e-5)
+    assert [float(row["y"]) for row in rows if row["seed"] == "2"] == [3.0, 6.0]
+    assert {row["panel"] for row in rows} == {"Rate lambda", "panel 2"}
+    assert [(row["x"], row["y"]) for row in rows if row["panel"] == "panel 2"] == [("a", ""), ("b", "0.333333")]
+    assert [row["y"] for row in rows if row["curve"] == "half"] == ["0.5"]
+    by_hand = Picture()
+    by_hand[0].note("an arrow")
+    assert by_hand.numbers() == ""
+
+
+@pytest.mark.parametrize(("shape", "narrow"), [((1, 1), 0), ((3, 1), 0), ((1, 2), 1), ((2, 2), 1)])
+def test_panels_side_by_side_stand_one_below_the_other_on_a_phone(shown, shape, narrow):
+    picture = Picture(*shape, sharex=True, sharey=True)
+    for panel in picture:
+        panel.line([0, 1], [0.0, 1.0], "a rate that rises with the noise on its inputs")
+    picture.show("What to see.", "closed form, no data", "name")
+    markup = shown[0]["text/html"]
+    assert markup.count("plot-narrow") == narrow
+    assert markup.count("<svg") == 1 + narrow
+    assert base64.b64decode(shown[0][records.MIME]["png"]).startswith(b"\x89PNG")
+
+
+def test_images_stay_side_by_side(shown):
+    picture = Picture(1, 2)
+    for panel in picture:
+        panel.image(np.arange(784.0), "weights")
+    picture.show("What to see.", "closed form, no data", "name")
+    assert "plot-narrow" not in shown[0]["text/html"]

@@ -83,6 +83,8 @@ def test_a_notebook_gets_html_and_the_record(shown):
     assert shown[0]["text/plain"] == str(record)
     assert html.escape("a < b & c") in shown[0]["text/html"]
     assert f'id="{record.anchor}"' in shown[0]["text/html"]
+    assert '<a href="claims.html#claim-rate">' in shown[0]["text/html"]
+    assert "</strong> regret: trend <span>0.05 [" in shown[1]["text/html"]  # its number before the row is opened
     states = [bundle["text/html"].split('"')[1] for bundle in shown]
     assert states == ["claim claim-yes", "claim claim-no", "claim claim-open"]
     assert [bundle[records.MIME]["verdict"] for bundle in shown[1:]] == ["not borne out", "undecided"]

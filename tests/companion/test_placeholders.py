@@ -33,7 +33,7 @@ WHICH = (BOOK / "which-weight-decay.md").read_text()
 
 
 def fill(text, *checks, notebooks=None):
-    return Recorded([{"checks": list(checks)}], TITLES, notebooks or {}).filled("book/which.md", text)
+    return Recorded([{"checks": list(checks)}], TITLES, notebooks or {}, "quick").filled("book/which.md", text)
 
 
 def test_a_placeholder_becomes_number_interval_verdict_and_link():
@@ -103,7 +103,7 @@ def test_a_value_is_a_link_with_its_interval():
 
 
 def test_a_figure_is_found_by_its_anchor():
-    shown = {"noise": notebook((Figure("path", "What to see", "a curve falls.", "no data"), "<b>curve</b>"))}
+    shown = {"noise": notebook((Figure("path", "What to see", "a curve falls.", "no data", "", ""), "<b>curve</b>"))}
     assert fill("{figure}`path`", notebooks=shown) == "```{raw} html\n<b>curve</b>\n```"
     with pytest.raises(NothingFits, match="fits 0 figures"):
         fill("{figure}`main-result`", notebooks=shown)
@@ -125,7 +125,7 @@ def test_the_page_on_weight_decay_has_a_link_for_every_number():
         CHECK | {"chapter": chapter, "statement": beginning.replace("...", "any"), "anchor": f"check-{number}"}
         for number, (chapter, _, beginning) in enumerate(wanted)
     ]
-    page = Recorded([{"checks": checks}], titles, {}).filled("page", WHICH)
+    page = Recorded([{"checks": checks}], titles, {}, "quick").filled("page", WHICH)
     assert "{measured}" not in page
     links = re.findall(r'<strong>[^<]+</strong>[^<]*: <a href="([\w-]+)\.html#(check-\d+)">', page)
     assert links == [(check["chapter"], check["anchor"]) for check in checks]

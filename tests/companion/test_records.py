@@ -39,7 +39,7 @@ RECORDS = [
     CHECK,
     dataclasses.replace(CHECK, measured=None, predicted=None),
     dataclasses.replace(CHECK, kind="empirical", low=1.0, high=2.0, interval_method="t", verdict="undecided"),
-    Figure("weights", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "MNIST"),
+    Figure("weights", "What to see", "a curve falls from 1 at 0 to 0.5 at 2.", "MNIST", "x,y\n0,1\n", "aGk="),
     Table("means", "closed form, no data"),
     Rows("runs.csv", "one network a row", "a,b\n1,2\n"),
     Finding("The rate is 1.50.", ["check-1"]),
