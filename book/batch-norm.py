@@ -14,6 +14,7 @@
 # # What batch normalization computes
 #
 # Builds on nothing but matrices and variances.
+# After it you can write BN down and say what it takes from the weights before it.
 #
 # A layer of batch normalization (BN) shifts and scales each unit so that, over a batch, its output has a prescribed
 # mean and a prescribed spread {cite:p}`ioffe2015`. That is all it computes, and it fits into five lines.

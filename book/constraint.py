@@ -14,6 +14,7 @@
 # # Batch normalization is a constrained problem
 #
 # Builds on {doc}`batch-norm`.
+# After it you can draw the set on which BN keeps the effective weights, and prove that it is one.
 #
 # {doc}`batch-norm` ended with an ellipse that nobody had drawn.
 # Here is what it means: training a unit with batch normalization (BN) is training the same unit without it,

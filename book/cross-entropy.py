@@ -14,6 +14,7 @@
 # # Cross-entropy: the rate in closed form
 #
 # Builds on {doc}`rate`, {doc}`least-squares`, {doc}`noise` and {doc}`stationarity`.
+# After it you can write down the rate of a logistic unit, and say where the formula stops.
 #
 # Classifiers train on cross-entropy, not on squared error. Can the rate that batch normalization
 # (BN) sets still be written down? For one logit and inputs of Gaussian shape it can, noise included,

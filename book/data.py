@@ -14,6 +14,7 @@
 # # How much data, and how good
 #
 # Builds on {doc}`least-squares`, {doc}`digits` and {doc}`noise-sweep`.
+# After it you know how BN's rate moves with the amount and the quality of the data, beside the best `weight_decay`.
 #
 # Two things decide how much regularization a network needs: how many images it is trained on, and
 # how many of their labels are wrong. A person who tunes `weight_decay` finds another value each

@@ -14,6 +14,7 @@
 # # Depth, and the length that nobody sees
 #
 # Builds on {doc}`rate` and {doc}`stationarity`.
+# After it you know which identities hold in every layer of a deep network.
 #
 # So far one layer had batch normalization (BN). Does any of it survive in a deep network, where the
 # inputs of a layer are themselves normalized, rectified and moving? All of it does, exactly, unit by

@@ -14,6 +14,7 @@
 # # On real digits
 #
 # Builds on {doc}`rate`, {doc}`least-squares`, {doc}`invariance` and {doc}`noise`.
+# After it you know how far the closed forms hold for a real layer on real images.
 #
 # So far the data were ours to choose. Now they are handwritten digits, MNIST {cite:p}`lecun1998`.
 # Does a real `BatchNorm1d`, trained by gradient descent, end where the closed form of

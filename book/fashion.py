@@ -14,6 +14,7 @@
 # # Fashion-MNIST: the same questions, untouched
 #
 # Builds on {doc}`noise-sweep`.
+# After it you know which findings on digits hold for clothes.
 #
 # A result on one data set may be a result about that data set. So here is {doc}`noise-sweep`
 # again, on photographs of clothes {cite:p}`xiao2017` instead of handwritten digits. Does what

@@ -14,6 +14,7 @@
 # # Half tuned: what n rows ask for, and how to set it
 #
 # Builds on {doc}`least-squares`, {doc}`stationarity` and {doc}`minibatch`.
+# After it you can compute, from $n$, $d$ and $R^2$, the rate that the rows ask for and the $\gamma$ that sets it.
 #
 # Least squares on few rows fits noise, and its weights come out too long. A rate $\lambda$ shortens
 # them. Batch normalization (BN) sets one. How much of what the rows ask for does it set, and which

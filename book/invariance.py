@@ -14,6 +14,7 @@
 # # What the rate does not depend on
 #
 # Builds on {doc}`rate` and {doc}`least-squares`.
+# After it you can say which changes of the inputs BN does not notice, and why a weight decay does.
 #
 # Measure the inputs in millimetres instead of metres. A hand-tuned weight decay is now wrong by a factor of a million.
 # Batch normalization (BN) does not notice.

@@ -14,6 +14,7 @@
 # # Layer by layer, through training
 #
 # Builds on {doc}`depth` and {doc}`minibatch`.
+# After it you know how large rates are, layer by layer, and how far to trust their sizes.
 #
 # Batch normalization (BN) gives every unit of every layer a rate of its own, exactly and at every
 # step: that is {prf:ref}`thm-depth`. It does not say how large these rates are, whether they grow

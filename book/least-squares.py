@@ -14,6 +14,7 @@
 # # Least squares in closed form
 #
 # Builds on {doc}`constraint` and {doc}`rate`.
+# After it you can compute the rate of a least-squares unit from the data alone, and say when BN stretches.
 #
 # How large is the rate that batch normalization (BN) sets? In general one has to measure it. For squared loss it can
 # be written down: it is how much the inputs explain of the target, divided by BN's scale $\gamma$, less one.

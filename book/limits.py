@@ -14,6 +14,7 @@
 # # Where it stops
 #
 # Builds on {doc}`rate`, {doc}`stationarity`, {doc}`depth`, {doc}`minibatch` and {doc}`digits`.
+# After it you know six conclusions that the theorems do not allow.
 #
 # The theorems of this book are exact, and so it is easy to take from them more than they say. What
 # do they not say? Here are six limits, one at a time, with a number or a picture to each: how far

@@ -14,6 +14,7 @@
 # # Margins: is uniform good?
 #
 # Builds on {doc}`least-squares`, {doc}`noise` and {doc}`cross-entropy`.
+# After it you can say where the direction of a classifier with BN goes, and whether its margin is large.
 #
 # Give a linear classifier more inputs than images and it can fit every label without error. Without
 # batch normalization (BN), training then goes on for ever and its direction tends to the one of the largest margin. With

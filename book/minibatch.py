@@ -14,6 +14,7 @@
 # # Mini-batches: batch size is a decay on gamma
 #
 # Builds on {doc}`rate`, {doc}`least-squares` and {doc}`stationarity`.
+# After it you can turn a batch size into a decay on $\gamma$, and back.
 #
 # Batch normalization (BN) divides by the standard deviation of the *batch*. Until now that was as
 # good as the population's. It is not: in a small batch it is a random number, and on average it is

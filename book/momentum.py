@@ -14,6 +14,7 @@
 # # Momentum, and how far a step turns the weights
 #
 # Builds on {doc}`depth`.
+# After it you can compute how far a step turns normalized weights, from learning rate, decay and momentum.
 #
 # The loss does not see how long the raw weights in front of batch normalization (BN) are
 # ({prf:ref}`thm-depth`). So weight decay on them cannot make the function small. It sets how far a

@@ -14,6 +14,7 @@
 # # Noise: the rate that BN sets and the rate that a search finds
 #
 # Builds on {doc}`rate`, {doc}`noise` and {doc}`split`.
+# After it you know how BN's own rate compares with the best `weight_decay` of a search, as noise grows.
 #
 # Batch normalization (BN) sets a rate that nobody chose. A person who trains the same network
 # without BN would try a grid of `weight_decay` and keep the best. Does the rate that BN sets
@@ -103,7 +104,7 @@ searched[["weight_decay", "validation_loss", "test_accuracy"]].head(4)
 # Rate against rate. On the straight line BN would set exactly what a search finds; parallel to it,
 # BN would follow, but always too high or too low; level, it would not follow at all. The best
 # decay here is not a cell of the grid: it is the minimum of a cubic through the validation losses
-# around it, and has a standard error, which the table above shows.
+# around it, and has a standard error, which the table shows.
 
 # %% tags=["hide-input"]
 shown.slope_picture(found, "rate-against-rate")

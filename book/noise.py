@@ -14,6 +14,7 @@
 # # Noisy inputs: signal against noise
 #
 # Builds on {doc}`constraint` and {doc}`least-squares`.
+# After it you can say what noise does to each direction of the weights, and to the rate.
 #
 # Every input is partly noise. Batch normalization (BN) cannot tell noise from signal: it fixes the
 # variance of a unit's output, whatever that variance is made of. So signal and noise compete for one

@@ -14,6 +14,7 @@
 # # The rate that batch normalization sets
 #
 # Builds on {doc}`constraint`.
+# After it you can read BN's rate off any network, at any step, with one division.
 #
 # Batch normalization (BN) keeps the effective weights on an ellipsoid. How hard does it have to pull to do so?
 # The answer is one number a unit, the **rate** $\lambda$: up to a factor, the gradient of a network with BN is the

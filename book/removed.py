@@ -14,6 +14,7 @@
 # # BN removed, its rates kept
 #
 # Builds on {doc}`constraint` and {doc}`stationarity`.
+# After it you can take BN out of a trained network and say which penalty keeps it in place.
 #
 # If batch normalization (BN) is a constraint with a rate, two things must be found in networks
 # trained on real digits. Their folded weights lie on the ellipsoids that the data draw. And BN can

@@ -14,6 +14,7 @@
 # # Scale: what must be retuned, and what need not
 #
 # Builds on {doc}`invariance` and {doc}`least-squares`.
+# After it you know what a change of units costs without BN.
 #
 # Pixels can run from 0 to 1 or from 0 to 255; the pictures are the same. A network with batch
 # normalization (BN) does not notice ({prf:ref}`thm-invariance`). A hand-tuned `weight_decay` does,

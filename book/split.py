@@ -14,6 +14,7 @@
 # # Signal and noise at any layer
 #
 # Builds on {doc}`noise`.
+# After it you can measure the share of signal in any unit of any network.
 #
 # Noisy inputs split the variance of a first-layer unit in two: what the image puts there and what
 # the noise does. Formulas for both need the covariance of the noise, and an additive noise to begin

@@ -14,6 +14,7 @@
 # # Where training comes to rest
 #
 # Builds on {doc}`constraint`, {doc}`rate` and {doc}`least-squares`.
+# After it you can say what is left of the rate at rest, and what a decay on $\gamma$ makes of it.
 #
 # Every step of a network with batch normalization (BN) carries a penalty whose rate $\lambda$ the
 # data set. What is left of it when training has converged?

@@ -14,6 +14,7 @@
 # # Where the noise is
 #
 # Builds on {doc}`noise`, {doc}`digits` and {doc}`noise-sweep`.
+# After it you know whether BN finds the noisy half of an image, and what that gains.
 #
 # So far noise fell on all pixels alike. Now only the left half of each image is noisy, and the
 # right half is clean. A network that knew this would lean on the right half. Weight decay cannot

@@ -14,6 +14,7 @@
 # # The zoo
 #
 # Builds on {doc}`measure` and {doc}`depth`.
+# After it you know on which published networks the meter was checked, and how exact it is.
 #
 # An instrument that is right on the networks of those who built it may be wrong on yours, and say
 # nothing. Is the meter right on networks that others wrote? torchvision and timm hold hundreds, with
