@@ -769,16 +769,16 @@ finding(
 
 # %% [markdown]
 # The rate does not care; the orthogonality is gone. {doc}`momentum` has what is left of it on average.
-# Beyond that, this book has not shown, and others have in part
-# {cite:p}`luo2018,kosson2023`:
+# Beyond that, this book has not shown, and others have in part:
 #
 # - *Training dynamics at depth.* {prf:ref}`thm-depth` freezes everything but one layer. How the rates
-#   of several layers act on each other while all move is measured in {doc}`depth`, not proved.
+#   of several layers act on each other while all move is measured in {doc}`depth`, not proved
+#   {cite:p}`lobacheva2021,kodryan2022`.
 # - *Generalization.* A penalty at a rate is not yet a bound on the test error. No theorem here
-#   mentions the test set.
+#   mentions the test set {cite:p}`luo2018`.
 # - *Mini-batches beyond least squares.* For cross-entropy {prf:ref}`thm-minibatch` was no guide above.
 # - *Momentum and adaptive optimizers.* Where they converge to, among many minima, and whether BN's
-#   rate changes that.
+#   rate changes that {cite:p}`kosson2023,cao2023`.
 # - *Other normalizations.* Layer normalization normalizes a row over its units. It has no $\Sigma$ of
 #   the data in it. The gauge carries over, for the whole layer ({doc}`depth`), and with it
 #   {doc}`momentum`; the ellipsoid and what noise and batches do to it do not.

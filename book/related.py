@@ -14,6 +14,7 @@
 # # Related results, in one notation
 #
 # Builds on {doc}`rate`, {doc}`stationarity`, {doc}`depth`, {doc}`minibatch` and {doc}`half-tuned`.
+# After it you can place what others found about BN and regularization beside these theorems.
 #
 # Batch normalization (BN) has been explained as a step size that tunes itself, as a smoother loss, as noise, as a
 # decay of $\gamma$; and decays have been tuned by bounds, gradients and evidence. Are these rivals of the rate?
