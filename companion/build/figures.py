@@ -48,7 +48,7 @@ def captioned(markup, record, number, chapter, profile):
         if kind != "csv" or record.csv
     ]
     made = (
-        f'<figcaption><a class="figure-number" href="{chapter}.html#{record.anchor}">Figure {number}.</a>'
+        f'<figcaption><a class="figure-number" href="{chapter}.html#{record.anchor}">Figure {number}.</a> '
         f"{plain.removeprefix('<figcaption>').removesuffix('</figcaption>')}"
         f'<small class="figure-files">{" · ".join(links)} · made again by '
         f"<code>python -m companion figure {html.escape(record.anchor)}{of_profile}</code></small></figcaption>"

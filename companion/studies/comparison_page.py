@@ -217,6 +217,12 @@ def show_rates(found):
         f" and {(rates < found.floor).to_numpy().sum()} below {found.floor:.0e}"
         for way, rates in found.rates.items()
     )
+    shares = (found.reading_errors[BN] / found.rates[BN].abs()).median()
+    page.sentence(
+        f"How sure is a reading of {BN}? Its standard error is, in the middle of the seeds, "
+        + ", ".join(f"{share:.0%} of the rate at noise {level:g}" for level, share in shares.items())
+        + ". Part of the scatter over seeds is this."
+    )
     page.table(
         rates_table(found),
         f"Rates in units of weight_decay: geometric {MEANS} (arithmetic where a rate is negative); {negative}. "
