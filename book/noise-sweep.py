@@ -34,6 +34,7 @@ epochs = 2  # of every training
 
 # %% tags=["hide-input"]
 import numpy as np
+from scipy import stats
 
 from bnlib import data, training
 from bnlib.moments import Moments
@@ -155,7 +156,10 @@ shown.ask(found, "rises-with-noise", "tracks-search", "slope", "right-size")
 #    $b = d(1 - R^2)/R^2$. It first *falls* if $b < 2d + 3$, and is negative in between if
 #    $12(d+1)b < (2d+3)^2$. BN's slope on it is then negative first, above one half later: there is
 #    no "half".
-# 3. $\Sigma$ *not isotropic:* no bound in either case.
+# 3. $\Sigma$ *not isotropic:* no bound in either case. With noise drawn once, to leading order in
+#    $1/n$, $\alpha^* = \frac{\sigma_t^2 - f_1}n\,\frac{\operatorname{tr}(\Sigma + \sigma^2I)^{-1}}{f_3}$,
+#    $f_k = c^\top(\Sigma + \sigma^2I)^{-k}c$: as noise grows it may fall before it rises, while BN's
+#    $\alpha = \lambda f_1/f_2$ rises at one $\lambda$.
 #
 # :::{dropdown} Proof
 # **1.** Let the noisy rows' sample covariance have the eigenvalues $l_i$. In its eigenbasis the excess
@@ -181,7 +185,12 @@ shown.ask(found, "rises-with-noise", "tracks-search", "slope", "right-size")
 # With $\mathbb E\Delta = -sI/n$, $\mathbb E\Delta^2 = (d+1)s^2I/n$ and
 # $\mathbb E|g|^2 = d\,s(1 - R^2)\sigma_t^2/n$ to leading order, and $|v^*|^2 = R^2\sigma_t^2/s$, its
 # minimum is the formula. At $\sigma = 0$ its derivative in $\sigma^2$ is $(b - 2d - 3)/n$; in $\omega$
-# the bracket is a quadratic whose discriminant is $(2d+3)^2 - 12(d+1)b$. $\square$
+# the bracket is a quadratic whose discriminant is $(2d+3)^2 - 12(d+1)b$.
+#
+# **3.** As in 1., ridge differs from $v'$ by $(\hat S + \alpha)^{-1}(g - \alpha v')$, now with the noisy
+# rows' $\hat S$ and residual variance $\sigma_t^2 - f_1$. In the norm of $S = \Sigma + \sigma^2I$ the
+# terms in $\alpha^2$ and $\alpha/n$ of its mean square are $\alpha^2v'^\top S^{-1}v' = \alpha^2f_3$ and
+# $-2\alpha\,\frac{\sigma_t^2 - f_1}n\operatorname{tr}S^{-1}$. $\square$
 # :::
 
 # %% tags=["hide-input"]
@@ -198,52 +207,87 @@ kappa_of = np.sqrt(explained_share)
 rate_fixed = kappa_of / (0.4 * kappa_of[0]) - 1
 
 
-def simulated(rows_of_noise, level, rng, repetitions=200):
-    """The best ridge of many data sets by its mean error, at noise of this variance: on a grid, then a parabola."""
-    grid = np.geomspace(0.2, 5, 15) * np.interp(
-        1 + level, alone, once if rows_of_noise else np.abs(fresh)
+def best_ridge(variances, level, guess, drawn_once, rows, samples=10_000):
+    """The best ridge by its mean error over samples of inputs, by a search; all else is averaged exactly."""
+    noisy = variances + level
+    cross = np.eye(len(variances))[0] * np.sqrt(R2 * variances[0])
+    wanted = cross / noisy
+    seen, fit = (noisy, wanted) if drawn_once else (variances, cross / variances)
+    drawn = stats.wishart.rvs(
+        rows - 1, np.diag(seen / rows), size=samples, random_state=np.random.default_rng(0)
     )
-    errors = np.zeros(len(grid))
-    for _ in range(repetitions):
-        rows = 600
-        x = rng.standard_normal((rows, d))
-        direction = rng.standard_normal(d)
-        direction *= np.sqrt(R2) / np.linalg.norm(direction)
-        t = x @ direction + np.sqrt(1 - R2) * rng.standard_normal(rows)
-        seen = x + np.sqrt(level) * rng.standard_normal(x.shape) if rows_of_noise else x
-        sample = Moments.from_data(seen, t)
-        s, U = sample.spectrum
-        extra = grid * n / rows + (0 if rows_of_noise else level)
-        path = (U @ ((U.T @ sample.cross)[:, None] / (s[:, None] + extra))).T
-        errors += (1 + level) * np.square(path - direction / (1 + level)).sum(axis=1)
-    k = int(np.clip(errors.argmin(), 1, len(grid) - 2))
-    bend = np.polyfit(np.log(grid[k - 1 : k + 2]), errors[k - 1 : k + 2], 2)
-    return np.exp(-bend[1] / (2 * bend[0]))
+    s, axes = np.linalg.eigh(drawn)
+    norm = np.einsum("rji,j,rjk->rik", axes, noisy, axes)
+    rotated, aim = fit @ axes, wanted @ axes
+    grid, errors = guess * np.linspace(0.4, 1.6, 9), []
+    for alpha in grid:
+        shrunk = 1 / (s + alpha + (0 if drawn_once else level))
+        off = shrunk * s * rotated - aim
+        variance = (1 - cross @ fit) / rows * s * shrunk**2
+        errors.append(
+            np.einsum("ri,rij,rj->", off, norm, off) + np.einsum("ri,rii->", variance, norm)
+        )
+    k = int(np.clip(np.argmin(errors), 1, len(grid) - 2))
+    bend, slope, _ = np.polyfit(grid[k - 1 : k + 2], errors[k - 1 : k + 2], 2)
+    return -slope / (2 * bend)
 
 
-picture = Picture(1, 3, width=8.4, height=3.4)
-first, second, third = picture
+levels = np.array([0.0, 1.0, 4.0, 15.0])
+one = np.ones(d)
+guess = np.interp(1 + levels, alone, once), np.interp(1 + levels, alone, fresh)
+found_once, found_fresh = (
+    np.array([best_ridge(one, *pair, drawn, n) for pair in zip(levels, guesses)])
+    for guesses, drawn in zip(guess, (True, False))
+)
+# the signal in one direction of variance 4, and 19 others without any
+several, many, weakest = np.r_[4.0, np.full(19, 0.5)], 20_000, np.geomspace(0.05, 16, 100)
+first_of_all = np.array([[4 * R2 / (4 + level) ** k for level in weakest] for k in (1, 2, 3)])
+inverse = np.array([(1 / (several + level)).sum() for level in weakest])
+unequal = (1 - first_of_all[0]) / many * inverse / first_of_all[2]
+at = weakest[[0, 40, 60, 75, 99]]
+found_unequal = [
+    best_ridge(several, level, np.interp(level, weakest, unequal), True, many, 4000) for level in at
+]
+
+# %% tags=["hide-input"]
+page.check(
+    "slope",
+    "one least-squares unit, noise drawn once a row: best ridge multiplier by a search over the closed form",
+    measured=found_once / guess[0],
+    predicted=np.ones(len(levels)),
+    tolerance=0.02,  # samples of inputs are drawn
+    role="exploratory",
+    source=Source(conditions={"inputs": d, "rows": n, "r_squared": R2}),
+)
+picture = Picture(2, 2, height=6.2)
+first, second, third, fourth = picture
 first.line(once, learned, "γ learned, decay on it", "batch")
 first.line(once, learned[0] * np.sqrt(once / once[0]), "slope ½", "theory", style=":")
-rng = np.random.default_rng(0)
-levels = np.array([0.0, 1.0, 4.0, 15.0])
-best_once = [simulated(True, level, rng) for level in levels]
-first.dots(best_once, 0.01 * (1 + levels), "best ridge simulated", "l2")
+first.dots(found_once, 0.01 * (1 + levels), "α* by a search", "l2")
 positive = rate_fixed > 0
 second.line(once[positive], (rate_fixed * alone)[positive], "γ fixed", "batch")
 third.line(fresh, learned, "γ learned, fresh noise", "batch")
 third.line(
     [fresh[-1] / 8, fresh[-1]], [learned[-1] / 8, learned[-1]], "slope 1", "theory", style=":"
 )
-for panel, title in zip(picture, ("noise drawn once", "drawn once, γ fixed", "fresh noise")):
+third.dots(found_fresh, 0.01 * (1 + levels), "α* by a search", "l2")
+fourth.line(unequal, 0.01 * first_of_all[0] / first_of_all[1], "γ learned, decay on it", "batch")
+fourth.dots(found_unequal, 0.01 * (4 + at), "α* by a search", "l2")
+titles = ("noise drawn once", "drawn once, γ fixed", "fresh noise", "drawn once, unequal variances")
+for panel, title in zip(picture, titles):
     panel.set(
         xscale="log", yscale="log", xlabel="best ridge α*", title=title, legend={"fontsize": 8}
     )
+for axis, ticks in ((fourth.ax.xaxis, [0.03, 0.1, 0.2]), (fourth.ax.yaxis, [0.05, 0.1, 0.2])):
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ticks([], minor=True)
 first.set(ylabel="BN's α")
+third.set(ylabel="BN's α")
 picture.show(
-    says="One least-squares unit with inputs of one variance, noise growing along each curve. Left: BN"
-    " follows less than half, in logarithms. Middle: hardly, then the wrong way. Right: the best ridge"
-    " first falls; in the end BN follows fully.",
+    says="One least-squares unit, noise growing along each curve. Inputs of one variance, noise drawn"
+    " once: BN follows less than half, in logarithms (top left), or, with γ fixed, hardly, then the wrong"
+    " way (top right). Fresh noise: the best ridge first falls, in the end BN follows fully (bottom left)."
+    " Unequal variances: no rule holds (bottom right).",
     source=Source(conditions={"inputs": d, "rows": n, "r_squared": R2}),
     name="noise-sweep-one-unit",
 )
