@@ -532,8 +532,9 @@ left.level(0.5, "half")
 left.ax.axhline(0, color=INK, linewidth=0.8)
 right.ax.axhline(1, color=INK, linewidth=0.8)
 left.set(xscale="log", xlabel="rows n", title="BN's share of the correction", ylim=(-1.8, 0.65))
+left.set(legend={"fontsize": 8, "loc": "center right", "bbox_to_anchor": (1.0, 0.42)})
 right.set(xscale="log", xlabel="rows n", title="excess risk over that of least squares")
-right.set(ylim=(0, 2), legend={"fontsize": 8, "loc": "upper left"})
+right.set(ylim=(0, 2))
 picture.show(
     says="Left: never half; below 0 BN stretches what should shrink. Lines are exact, dots simulated,"
     " dotted ends the limits for many rows. Right: above 1 BN at the true length is worse than least"
@@ -849,6 +850,7 @@ for panel, digit in zip(picture, digits):
     panel.set(xscale="log", yscale="log", xlabel="rows n", title=f"{digit} against the rest")
     panel.ax.set_yticks([0.5, 1, 2], ["0.5", "1", "2"])
     panel.ax.yaxis.set_minor_formatter("")
+    panel.ax.xaxis.set_minor_formatter("")
 picture[0].set(ylabel="test error, variance = 1")
 picture[-1].set(legend={"fontsize": 8})
 picture.show(

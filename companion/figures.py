@@ -181,15 +181,19 @@ class Panel:
         if words:
             self._remember(label, x, mean)
 
-    def points(self, x, samples, label=None, color=None, marker="o", scale="plain", words=True):
-        """Mean over seeds as points with 95 % intervals as bars; `samples` has the shape (seeds, p)."""
+    def points(self, x, samples, label=None, color=None, marker="o", scale="plain", words=True, shift=0.0):
+        """Mean over seeds as points with 95 % intervals as bars; `samples` has the shape (seeds, p).
+
+        With `shift` they stand beside x, and those of several curves beside each other.
+        """
         mean, low, high = intervals(samples, scale)
         bars = np.nan_to_num([mean - low, high - mean])
         if np.isfinite(high).any():
             self.marks.add("bars")
-        self._seeds(x, samples, color)
+        at = np.add(x, shift) if shift else x
+        self._seeds(at, samples, color)
         self._keep(label, x, mean, low, high, samples)
-        self.ax.errorbar(x, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=_color(color))
+        self.ax.errorbar(at, mean, yerr=bars, fmt=marker, markersize=5, capsize=3, label=label, color=_color(color))
         if words:
             self._remember(label, x, mean)
 

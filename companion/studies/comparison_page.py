@@ -130,8 +130,12 @@ def main_picture(found, name):
     """
     picture = figures.Picture(1, 2, height=3.6)
     left, right = picture
-    for way in (BN, BEST, WEIGHT, NONE):
-        left.band(found.levels, found.accuracy[way], way, COLORS[way], MARKERS[way])
+    ways = (BN, BEST, WEIGHT, NONE)
+    for way, shift in zip(ways, np.linspace(-0.2, 0.2, len(ways)) * np.diff(found.levels).min()):
+        left.ax.plot(
+            np.add(found.levels, shift), found.accuracy[way].mean(), color=COLORS[way], linewidth=0.8, alpha=0.6
+        )
+        left.points(found.levels, found.accuracy[way], way, COLORS[way], MARKERS[way], shift=shift)
     left.set(xlabel=NOISE, title="test accuracy, percent", legend={"fontsize": 8, "loc": "lower left"})
     for way, rates in found.rates.items():
         rates = found.on_log_axis(rates)
@@ -194,9 +198,12 @@ def regret_picture(found, name):
         The figure's anchor.
     """
     picture = figures.Picture(1, 2, height=3.6)
+    beside = np.linspace(-0.25, 0.25, len(UNTUNED))  # five bands would hide each other
     for panel, (what, unit) in zip(picture, UNITS.items()):
-        for way in UNTUNED:
-            panel.band(found.levels, found.regret(way, what), way, COLORS[way], MARKERS[way])
+        for way, shift in zip(UNTUNED, beside * np.diff(found.levels).min()):
+            lost = found.regret(way, what)
+            panel.ax.plot(np.add(found.levels, shift), lost.mean(), color=COLORS[way], linewidth=0.8, alpha=0.6)
+            panel.points(found.levels, lost, way, COLORS[way], MARKERS[way], shift=shift)
         panel.level(0, color=COLORS[BEST], style="-")
         panel.set(xlabel=NOISE, title=f"regret, {unit}")
     low, high = picture[0].ax.get_ylim()  # room for the legend
