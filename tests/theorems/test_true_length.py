@@ -283,3 +283,27 @@ def test_control_the_bound_is_not_the_mean():
     ):
         with pytest.raises(AssertionError):
             assert_mean(logs, broken, 0.1)
+
+
+def test_property_heavy_tails_move_the_limit_by_their_kurtosis():
+    """Independent t inputs with 10 degrees of freedom along v*: excess kurtosis 1, where Gaussian rows have 0."""
+    rng, n, d, r_squared, groups, of_group = np.random.default_rng(0), 1000, 5, 0.8, 24, 200
+    truth = np.eye(d)[0] * np.sqrt(r_squared)
+    ratios = []
+    for _ in range(groups):
+        x = rng.standard_t(10, (of_group, n, d)) / np.sqrt(10 / 8)
+        t = x @ truth + np.sqrt(1 - r_squared) * rng.standard_normal((of_group, n))
+        x, t = x - x.mean(axis=1, keepdims=True), t - t.mean(axis=1, keepdims=True)
+        cov, cross = x.transpose(0, 2, 1) @ x / n, np.einsum("gni,gn->gi", x, t) / n
+        fit = np.linalg.solve(cov, cross[..., None])[..., 0]
+        length = np.sqrt(np.einsum("gi,gi->g", cross, fit))
+        told = fit * (np.sqrt(r_squared) / length)[:, None]
+        ratios.append(np.square(told - truth).sum() / np.square(fit - truth).sum())
+    mean, error = np.mean(ratios), np.std(ratios, ddof=1) / np.sqrt(groups)
+
+    def limit(excess_kurtosis):
+        return 1 - (1 - (excess_kurtosis + 2) * r_squared / (4 * (1 - r_squared))) / d
+
+    assert error < 0.02
+    assert abs(mean - limit(1.0)) < 4 * error
+    assert abs(mean - limit(0.0)) > 8 * error  # the Gaussian law is none here
