@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 
 from companion import BOOK, page
 from companion.build import BuildFailed
@@ -131,7 +132,8 @@ def chapter_of(name):
     >>> chapter_of("noise-path")
     'noise'
     """
-    having = [path.stem for path in sorted(BOOK.glob("*.py")) if f'"{name}"' in path.read_text()]
+    shows = re.compile(rf'(?:\bname=|_picture\(\w+, )"{re.escape(name)}"')
+    having = [path.stem for path in sorted(BOOK.glob("*.py")) if shows.search(path.read_text())]
     if len(having) != 1:
         raise NoSuchFigure(f"figure {name!r} is in {len(having)} chapters; the name stands under each figure")
     return having[0]
