@@ -20,10 +20,10 @@
 # again, on photographs of clothes {cite:p}`xiao2017` instead of handwritten digits. Does what
 # holds for digits hold for clothes?
 #
-# Nothing was adjusted to the clothes: the networks, the grid of `weight_decay`, the passes over the
-# images, the noise levels and the statements are the same, word for word. The code that trains, asks
-# and draws is the same too, and it was written for digits. Only the default build trains on fewer
-# clothes than digits, to save minutes; the profile `paper` takes all of both.
+# Nothing was adjusted to the clothes: the networks, the grid of `weight_decay`, the number of images,
+# the noise levels and the statements are the same, word for word. The code that trains, asks and draws
+# is the same too, and it was written for digits. Only the default build goes through the clothes once
+# where it goes through the digits twice, to save minutes; the profile `paper` treats both alike.
 
 # %% tags=["parameters"]
 dataset = "fashion-mnist"  # see bnlib.data.load
