@@ -29,7 +29,9 @@ def describe(app, pagename, templatename, context, doctree):
     paragraphs = doctree.findall(nodes.paragraph) if doctree else ()
     plain = (one.astext().replace("\n", " ") for one in paragraphs if not one.next_node(nodes.math))
     text = next((one for one in plain if len(one) >= DESCRIPTION.start), context.get("title", ""))
-    context["metatags"] += f'\n<meta name="description" content="{html.escape(_shortened(text))}">'
+    context["metatags"] = (
+        context.get("metatags", "") + f'\n<meta name="description" content="{html.escape(_shortened(text))}">'
+    )
 
 
 def _shortened(text):

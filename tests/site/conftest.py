@@ -58,8 +58,8 @@ def visit(browser, address):
     """Open a page of the site: (page, what it asked others for, its errors). Whoever opens it closes its context."""
 
     def opened(name, width=1280, javascript=True):
+        # a first visitor: nothing is stored
         context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=javascript)
-        context.add_init_script("localStorage.mode = localStorage.theme = 'light'")
         page, others, errors = context.new_page(), [], []
         page.on(
             "request",
@@ -67,12 +67,15 @@ def visit(browser, address):
         )
         page.on(
             "console",
-            lambda message: (
-                errors.append(f"{message.text} {message.location['url']}") if message.type == "error" else None
-            ),
+            lambda message: errors.append(f"{message.text} {message.location['url']}"),
         )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{address}/{name}.html", wait_until="networkidle")
+        figure = page.locator(".moving[data-figure]")
+        if javascript and figure.count():  # it is loaded when a reader comes near it
+            figure.first.scroll_into_view_if_needed()
+            page.wait_for_selector(".moving-on")
+            page.wait_for_load_state("networkidle")
         return page, others, errors
 
     return opened

@@ -1,0 +1,76 @@
+"""How little a page asks for, that it keeps its content security policy, and that the checksums are those of the files."""
+
+import functools
+import http.server
+import re
+import subprocess
+import threading
+
+import pytest
+
+from companion.build import assets, checksums, markup
+
+LIMITS = {"book/glossary": 600_000, "search": 600_000, "book/bibliography": 600_000, "book/index": 1_500_000}
+REQUESTS = 10
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_page_is_light_and_asks_for_little(browser, address, name):
+    context = browser.new_context()
+    page, asked = context.new_page(), []
+    page.on("response", asked.append)
+    page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    assert len(asked) <= REQUESTS
+    assert sum(len(one.body()) for one in asked if one.ok) <= LIMITS[name]
+    assert len([one for one in asked if one.request.resource_type == "stylesheet"]) == 1
+    assert context.cookies() == []
+    context.close()
+
+
+def test_icons_are_drawings_and_no_handler_is_inside_a_page(site):
+    for path in site.rglob("*.html"):
+        text = path.read_text()
+        assert not re.search(r'<(i|span) class="[^"]*\bfa[srb]?[ -]|\bonclick=|fontawesome', text), path
+
+
+def test_a_page_works_under_its_content_security_policy(browser, site):
+    policy = re.search(r"Content-Security-Policy: (.*)", (site / "_headers").read_text())[1]
+    assert policy == assets.policy() and "unsafe" not in policy.split("script-src")[1].split(";")[0]
+
+    class Strict(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            self.send_header("Content-Security-Policy", policy)
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Strict, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page, said = browser.new_context().new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(f"http://127.0.0.1:{server.server_address[1]}/book/index.html", wait_until="networkidle")
+    page.locator(".moving[data-figure]").first.scroll_into_view_if_needed()
+    page.wait_for_selector(".moving-board svg")
+    assert said == []
+    assert page.evaluate("document.documentElement.dataset.theme") in ("light", "dark")
+    page.context.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_no_page_is_there_that_nobody_asked_for(site):
+    found = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert {name for name in found if not name.startswith("book/")} == {"index.html", "search.html", "404.html"}
+
+
+def test_the_checksums_are_those_of_the_files(site):
+    done = subprocess.run(["sha256sum", "--check", "--quiet", checksums.FILE], cwd=site, check=False)
+    assert done.returncode == 0
+    assert checksums.differing(site, site) == []
+
+
+def test_control_a_rule_for_nothing_and_an_unknown_handler_are_noticed():
+    assert assets.purged(".gone { top: 0 }", {"there"}) == ""
+    with pytest.raises(Exception, match="handler"):
+        markup.mended('<button onclick="alert()">', "")
