@@ -18,7 +18,7 @@ REQUESTS = 10
 def test_a_page_is_light_and_asks_for_little(browser, address, name):
     context = browser.new_context()
     page, asked = context.new_page(), []
-    page.on("response", asked.append)
+    page.on("response", lambda response: asked.append(response))
     page.goto(f"{address}/{name}.html", wait_until="networkidle")
     assert len(asked) <= REQUESTS
     assert sum(len(one.body()) for one in asked if one.ok) <= LIMITS[name]
