@@ -55,7 +55,7 @@ def _book(options):
     ran = execute_all(chapters(), options.profile, options.jobs, budget)
     print(
         f"executed {len(ran)} of {len(chapters())} chapters"
-        + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
+        + (f" ({', '.join(f'{name} {ran[name]:.0f} s' for name in sorted(ran))})" if ran else ", none had changed")
     )
     print(f"the book is at {build(options.profile)}")
 

@@ -9,7 +9,7 @@ from collections import Counter
 from importlib.metadata import version
 
 from companion import ROOT
-from companion.build.chapters import CODE_FOLDED, budgets
+from companion.build.chapters import CODE_FOLDED
 from companion.build.claims import holm, recorded
 
 KINDS = ("exact", "numeric", "empirical")
@@ -259,14 +259,12 @@ def colophon(profile, notebooks):
         f"- commit: `{commit()}`",
         f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "",
-        "| chapter | seconds | meant in `quick` | parameters |",
-        "| --- | ---: | ---: | --- |",
+        "| chapter | parameters |",
+        "| --- | --- |",
     ]
-    budget = budgets()
     for name, notebook in notebooks.items():
-        record = notebook["metadata"]["bnlib"]
-        parameters = ", ".join(f"`{key} = {value!r}`" for key, value in record["parameters"].items()) or "none"
-        lines.append(f"| `{name}` | {record['seconds']:.0f} | {budget.get(name, '—')} | {parameters} |")
+        parameters = notebook["metadata"]["bnlib"]["parameters"].items()
+        lines.append(f"| `{name}` | {', '.join(f'`{key} = {value!r}`' for key, value in parameters) or 'none'} |")
     return "\n".join(lines) + "\n"
 
 
