@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.gridspec import GridSpec
 
-from companion import page
+from companion import page, records
 from companion.records import Figure
 from companion.statistics import intervals
 
@@ -132,7 +132,7 @@ class Picture:
         record = Figure(name, says + reading, alt, str(source), self.numbers(), base64.b64encode(png).decode())
         page.emit(
             f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{wide}</div>{narrow}'
-            f"{page.caption_html(record)}</figure>",
+            f"{records.caption_html(record)}</figure>",
             f"[figure {name}] {record.caption} Source: {record.source}.",
             record,
         )

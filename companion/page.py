@@ -178,7 +178,7 @@ def table(frame, caption, source):
     record = Table(caption, str(source))
     body = frame.to_html(border=0, classes="claims", justify="left")
     emit(
-        f'<figure class="plot"><div class="claim-scroll" tabindex="0">{body}</div>{caption_html(record)}</figure>',
+        f'<figure class="plot"><div class="claim-scroll" tabindex="0">{body}</div>{records.caption_html(record)}</figure>',
         f"{frame.to_string()}\n[table] {record.caption} Source: {record.source}.",
         record,
     )
@@ -220,13 +220,6 @@ def sentence(text):
     It does.
     """
     emit(f"<blockquote><p>{html.escape(text)}</p></blockquote>", text)
-
-
-def caption_html(record):
-    """The caption of a figure or table, with its source."""
-    return (
-        f"<figcaption>{html.escape(record.caption)} <small>Source: {html.escape(record.source)}.</small></figcaption>"
-    )
 
 
 def _numbers_of(checks):

@@ -5,6 +5,7 @@ nothing else: the claims page, ``claims.json``, "In short" and the files under `
 """
 
 import functools
+import html
 import json
 import math
 import types
@@ -279,6 +280,19 @@ def as_json(record):
     name = next(name for name, kind in TYPES.items() if isinstance(record, kind))
     validate(asdict(record), schema_of(type(record)))
     return {"type": name, **asdict(record)}
+
+
+def caption_html(record):
+    """The caption of a figure or table with its source: what a chapter shows, and where the build puts the number.
+
+    Examples
+    --------
+    >>> caption_html(Table("means", "closed form, no data"))
+    '<figcaption>means <small>Source: closed form, no data.</small></figcaption>'
+    """
+    return (
+        f"<figcaption>{html.escape(record.caption)} <small>Source: {html.escape(record.source)}.</small></figcaption>"
+    )
 
 
 def from_json(data):

@@ -4,7 +4,7 @@ import base64
 import html
 import re
 
-from companion import BOOK, page
+from companion import BOOK, records
 from companion.build import BuildFailed
 from companion.build.claims import recorded
 
@@ -41,7 +41,7 @@ def captioned(markup, record, number, chapter, profile):
     -------
     str
     """
-    plain = page.caption_html(record)
+    plain = records.caption_html(record)
     of_profile = "" if profile == "quick" else f" --profile {profile}"
     links = [
         f'<a download href="../{FOLDER}/{record.anchor}.{kind}">{kind.upper()}</a>'

@@ -134,9 +134,9 @@ def test_sources_that_have_not_changed_are_not_touched(tmp_path):
 
 
 def test_the_moving_figures_become_one_script():
-    bundle = assemble._bundled(assemble.BOOK / "moving" / "start.js").decode()
-    assert "import " not in re.sub(r'".*?"|//.*', "", bundle).split("function")[0]
-    assert "effectiveWeights" in bundle
+    bundle = assemble._vendored()["_vendor/moving.js"].decode()
+    assert not re.search(r"^(import|export)\b", bundle, flags=re.MULTILINE)
+    assert "dataset.figure" in bundle
 
 
 def test_pages_of_the_book_are_filled_before_sphinx_reads_them(chapter, executed, tmp_path, monkeypatch):

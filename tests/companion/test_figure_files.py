@@ -2,7 +2,7 @@
 
 import pytest
 
-from companion import page, records
+from companion import records
 from companion.build import figures
 from companion.records import Figure
 
@@ -13,7 +13,7 @@ def executed(*anchors, csv="x,y\n0,1\n"):
     cells = []
     for anchor in anchors:
         record = Figure(anchor, "What <to> see.", "a curve falls from 1 at 0 to 0.5 at 2.", "MNIST", csv, "aGk=")
-        markup = f'<figure class="plot" id="{anchor}">{CURVE}{page.caption_html(record)}</figure>'
+        markup = f'<figure class="plot" id="{anchor}">{CURVE}{records.caption_html(record)}</figure>'
         data = {records.MIME: records.as_json(record), "text/html": markup}
         cells.append({"cell_type": "code", "outputs": [{"data": data}]})
     return {"cells": cells}
