@@ -54,8 +54,8 @@ def sweep(
         is a column. One number asks for about so many looks on a logarithmic scale, the start and the trained network
         among them.
     executor : concurrent.futures.Executor, optional
-        Who runs the groups; default: a pool of one process a core. Each group computes on one thread. A Dask
-        cluster is ``Client(…).get_executor()``.
+        Who runs the groups; default: a pool of one process a core, ``LOKY_MAX_CPU_COUNT`` of them at most. Each group
+        computes on one thread. A Dask cluster is ``Client(…).get_executor()``.
     store : path, optional
         Folder where finished rows are kept and looked for, one file a row; default: ``BNLIB_STORE``, else none.
     root : path, optional
@@ -187,7 +187,7 @@ def _own_pool() -> Executor:
             "loky is not installed: sweeps need the extra: pip install '.[sweeps]' in a clone; or give an executor"
         ) from error
     # a pool that outlives the call: the next sweep finds its processes warm and their data loaded
-    return loky.get_reusable_executor(os.cpu_count() or 1, timeout=60)
+    return loky.get_reusable_executor(loky.cpu_count(), timeout=60)
 
 
 @contextmanager

@@ -207,7 +207,7 @@ kappa_of = np.sqrt(explained_share)
 rate_fixed = kappa_of / (0.4 * kappa_of[0]) - 1
 
 
-def best_ridge(variances, level, guess, drawn_once, rows, samples=10_000):
+def best_ridge(variances, level, guess, drawn_once, rows, samples=6_000):
     """The best ridge by its mean error over samples of inputs, by a search; all else is averaged exactly."""
     noisy = variances + level
     cross = np.eye(len(variances))[0] * np.sqrt(R2 * variances[0])
@@ -246,7 +246,7 @@ inverse = np.array([(1 / (several + level)).sum() for level in weakest])
 unequal = (1 - first_of_all[0]) / many * inverse / first_of_all[2]
 at = weakest[[0, 40, 60, 75, 99]]
 found_unequal = [
-    best_ridge(several, level, np.interp(level, weakest, unequal), True, many, 4000) for level in at
+    best_ridge(several, level, np.interp(level, weakest, unequal), True, many, 2000) for level in at
 ]
 
 # %% tags=["hide-input"]

