@@ -74,3 +74,22 @@ def test_control_a_rule_for_nothing_and_an_unknown_handler_are_noticed():
     assert assets.purged(".gone { top: 0 }", {"there"}) == ""
     with pytest.raises(Exception, match="handler"):
         markup.mended('<button onclick="alert()">', "")
+
+
+def test_no_icon_is_a_letter_of_a_font_that_is_not_there(browser, address):
+    page = browser.new_context().new_page()
+    page.goto(f"{address}/book/noise.html")
+    shown = "one => getComputedStyle(one, '::after').content"
+    assert page.locator(".admonition > .admonition-title").first.evaluate(shown) in ("none", "normal")
+    page.context.close()
+
+
+def test_a_printed_chapter_has_its_proofs_open_and_no_folded_code(browser, address):
+    page = browser.new_context().new_page()
+    page.goto(f"{address}/book/noise.html")
+    proof, code = page.locator("details.sd-dropdown p").first, page.locator("details.hide").first
+    assert not proof.is_visible() and code.is_visible()
+    page.emulate_media(media="print")
+    assert proof.is_visible() and proof.bounding_box()["height"] > 10
+    assert not code.is_visible()
+    page.context.close()
