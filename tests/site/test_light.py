@@ -93,3 +93,22 @@ def test_a_printed_chapter_has_its_proofs_open_and_no_folded_code(browser, addre
     assert proof.is_visible() and proof.bounding_box()["height"] > 10
     assert not code.is_visible()
     page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("ResNet", "Measure your network"),
+        ("install", "Measure your network"),
+        ("weight decay", "Which weight decay?"),
+        ("AdamW", "Which weight decay?"),
+        ("Wiener", "Noisy inputs: signal against noise"),
+    ],
+)
+def test_a_search_finds_first_the_page_that_answers(browser, address, words, first):
+    page = browser.new_context().new_page()
+    page.goto(f"{address}/search.html?q={words.replace(' ', '+')}")
+    page.wait_for_selector("#search-results li")
+    page.wait_for_function("/finished|found/.test(document.querySelector('#search-results').textContent)")
+    assert page.locator("#search-results li a").first.text_content().endswith(first)
+    page.context.close()
