@@ -23,7 +23,14 @@ from bnlib.theory.half_tuned import (
     recommended_rate,
 )
 from bnlib.theory.margins import UniformMargins, uniform_margins
-from bnlib.theory.minibatch import minibatch_decay, minibatch_factor, minibatch_worth
+from bnlib.theory.minibatch import (
+    minibatch_decay,
+    minibatch_factor,
+    minibatch_gamma_shift,
+    minibatch_loss_shift,
+    minibatch_worth,
+    minibatch_worth_canonical,
+)
 from bnlib.theory.momentum import mean_turn, turn_balance
 from bnlib.theory.noise import NoisePath, noise_path, signal_and_noise
 from bnlib.theory.rates import effective_weights, l2_equivalent_rate, rate, weight_decay_rate
@@ -46,7 +53,10 @@ __all__ = [
     "mean_turn",
     "minibatch_decay",
     "minibatch_factor",
+    "minibatch_gamma_shift",
+    "minibatch_loss_shift",
     "minibatch_worth",
+    "minibatch_worth_canonical",
     "needed_rate",
     "noise_path",
     "rate",
