@@ -30,10 +30,10 @@ dataset = "mnist"  # or "mnist-5k", "fashion-mnist"
 seeds = [0, 1, 2]  # repetitions behind every interval
 batch_sizes = [4, 8, 16, 32, 64, 128, 256, 512]  # M of the single units
 components = 10  # principal components that the single units see
-rows_drawn = 200_000  # rows of digits a batch size and seed, for the single units
+rows_drawn = 160_000  # rows of digits a batch size and seed, for the single units
 trained_sizes = [8, 32, 128]  # batch sizes M that networks are trained with
 train_size = 1536  # images to train networks on, drawn anew with every seed
-epochs = 5  # passes over them, the same for every batch size
+epochs = 4  # passes over them, the same for every batch size
 step_factors = [0.003, 0.01, 0.03]  # learning rates tried, in units of sqrt(M)
 imitated = [
     4,
