@@ -776,7 +776,8 @@ finding(
 #   {cite:p}`lobacheva2021,kodryan2022`.
 # - *Generalization.* A penalty at a rate is not yet a bound on the test error. No theorem here
 #   mentions the test set {cite:p}`luo2018`.
-# - *Mini-batches beyond least squares.* For cross-entropy {prf:ref}`thm-minibatch` was no guide above.
+# - *Mini-batches beyond least squares.* {prf:ref}`cor-any-loss` has the leading order for smooth losses
+#   above one layer. For a ReLU's kink, for two layers of BN and for small batches there is no formula.
 # - *Momentum and adaptive optimizers.* Where they converge to, among many minima, and whether BN's
 #   rate changes that {cite:p}`kosson2023,cao2023`.
 # - *Other normalizations.* Layer normalization normalizes a row over its units. It has no $\Sigma$ of

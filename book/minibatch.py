@@ -588,7 +588,8 @@ sentence(
 #
 # ## Where it stops
 #
-# - Least squares only. For cross-entropy the effect is there, but no such law is proven here.
+# - Least squares only. For other smooth losses {prf:ref}`cor-any-loss` has the leading order, and its sign is
+#   free.
 # - Labels are not linear in a pre-activation. On digits $a_M$ is a guide; what holds without
 #   assumption needs the data.
 # - The start, step size, number of steps and of repetitions were settled after looking at results.
