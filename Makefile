@@ -4,10 +4,10 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book live check test lint bench zoo data lab clean
+.PHONY: help book live check test lint bench zoo reproduce data lab clean
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo "  make book PROFILE=paper: all of MNIST; PROFILE=smoke: seconds a chapter"
 
 book: $(ENV)/complete  ## execute the chapters that changed, build the site, say where it is
@@ -32,6 +32,9 @@ bench: $(ENV)/complete  ## how fast, as ratios within one run
 
 zoo: $(ENV)/complete  ## hold the meter against autograd in every family of torchvision and timm: 15 minutes
 	$(RUN) -m companion.studies.zoo
+
+reproduce: $(ENV)/complete  ## build the commit twice, elsewhere, and name every file that differs
+	$(RUN) -m companion reproduce --profile $(PROFILE)
 
 data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the cache
 	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"

@@ -1,4 +1,4 @@
-"""Command line: ``python -m companion book``, ``live``, ``chapter``, ``figure`` and ``claim``."""
+"""Command line: ``python -m companion book``, ``live``, ``chapter``, ``figure``, ``claim`` and ``reproduce``."""
 
 import argparse
 import subprocess
@@ -32,7 +32,8 @@ def main(arguments=None):
     claim.add_argument("--run", action="store_true", help="run its tests")
     live = commands.add_parser("live", help="serve the book, and build what changes")
     live.add_argument("--port", type=int, default=8000)
-    for command in (book, live, chapter, figure):
+    again = commands.add_parser("reproduce", help="build the commit twice, and name the files that differ")
+    for command in (book, live, chapter, figure, again):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     options = parser.parse_args(arguments)
 
@@ -41,6 +42,7 @@ def main(arguments=None):
 
     try:
         commands = {"book": _book, "live": _live, "chapter": _chapter, "figure": _figure, "claim": _claim}
+        commands |= {"reproduce": _reproduce}
         sys.exit(commands[options.command](options))
     except (BuildFailed, UsageError) as error:
         sys.exit(f"error: {error}")
@@ -99,6 +101,12 @@ def _figure(options):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             print(path)
+
+
+def _reproduce(options):
+    from companion.build.reproduce import reproduce
+
+    print(f"{reproduce(options.profile)} files compared, 0 differ")
 
 
 def _claim(options):
