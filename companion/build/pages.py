@@ -14,7 +14,7 @@ from companion.build.claims import holm, recorded
 
 KINDS = ("exact", "numeric", "empirical")
 TEST_KINDS = ("exact", "torch", "property", "control")
-COLUMNS = ("what was compared", "role", "kind", "where", "predicted", "measured", "interval or difference", "verdict")
+COLUMNS = ("what was compared", "verdict", "measured", "predicted", "interval or difference", "role", "kind", "where")
 HEAD = "<thead><tr>" + "".join(f"<th>{column}</th>" for column in COLUMNS) + "</tr></thead>"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "jupyter-book", "jupytext", "papermill")
 ONE_SIDED = 0.025  # of a 95 % interval that lies wholly on one side
@@ -39,14 +39,14 @@ def claims_page(claims, titles, repository_url=""):
     """
     lines = [
         *_headlines(claims),
-        "| claim | of the paper | proof | exact | numeric | empirical | verdict |",
+        "| claim | verdict | of the paper | proof | exact | numeric | empirical |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for claim in claims:
         counts = [sum(check["kind"] == kind for check in claim["checks"]) or "—" for kind in KINDS]
         lines.append(
-            f"| [{claim['name']}](#claim-{claim['name']}) | {claim['paper']} | {_proof(claim)} "
-            f"| {counts[0]} | {counts[1]} | {counts[2]} | {claim['verdict']} |"
+            f"| [{claim['name']}](#claim-{claim['name']}) | {claim['verdict']} | {claim['paper']} | {_proof(claim)} "
+            f"| {counts[0]} | {counts[1]} | {counts[2]} |"
         )
     for claim in claims:
         lines += [
@@ -301,12 +301,9 @@ def _row(check, titles):
     if check["measured"] is not None:
         measured, predicted = f"{check['measured']:.4g}", f"{sign}{check['predicted']:.4g}"
     where = f'<a href="{check["chapter"]}.html#{check["anchor"]}">{html.escape(titles[check["chapter"]])}</a>'
-    said = (html.escape(check["statement"]), check["role"], check["kind"], where)
-    return (
-        "<tr>"
-        + "".join(f"<td>{cell}</td>" for cell in (*said, predicted, measured, _precision(check), check["verdict"]))
-        + "</tr>"
-    )
+    found = (check["verdict"], measured, predicted, _precision(check))
+    cells = (html.escape(check["statement"]), *found, check["role"], check["kind"], where)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def _precision(check):
