@@ -41,7 +41,7 @@ imitated = [
 ]  # batch sizes M that the largest trained ones and a decay on gamma should imitate
 imitation_steps = 400  # the same for all of them
 imitation_learning_rate = 0.4  # at the first step, without momentum
-smooth_sizes = [16, 32, 64, 128, 256]  # batch sizes M that smooth losses are measured with
+smooth_sizes = [4, 16, 32, 64, 128, 256]  # batch sizes M that smooth losses are measured with
 smooth_batches = 1500  # batches of each size and seed
 smooth_steps = 60  # of training the smooth networks
 
@@ -627,6 +627,12 @@ del smooth["epochs"]
 smooth_source = Source(dataset, train_size, seeds, smooth)
 simulated = Source(None, None, seeds, {"batches": 2 * smooth_batches}, "generated data")
 
+some = [0, 1, -1]
+few = "{}, {} and {}".format(*[smooth_sizes[i] for i in some])
+of_loss, of_gradient = (
+    "{:.2f}, {:.2f} and {:.2f}".format(*ratios.mean(axis=0)[some])
+    for ratios in (over_loss, over_gradient)
+)
 picture = Picture(1, 2, width=7.4, height=3.5)
 left, right = picture
 fine = np.geomspace(scales[0] / 2, scales[-1] * 1.5, 60)
@@ -637,14 +643,14 @@ left.ax.set_xticks(scales, [f"{gamma:g}" for gamma in scales])
 left.ax.minorticks_off()
 right.level(1, "leading order")
 right.points(smooth_sizes, over_loss, "loss", "batch")
+right.level(0, color="none", style="-")
 right.points(smooth_sizes, over_gradient, "gradient of γ", "l2", marker="s")
 over_sizes(right, smooth_sizes, title="GELU network: over leading order", legend={"fontsize": 9})
 picture.show(
     says="Left: a logistic unit's batches are worth what the corollary says, and less than the 0.75 of"
     " least squares. Right: what batches add to the loss of a network, and to the gradient of its"
-    f" γ, over Φ/M and its derivative. The loss is {over_loss[:, 0].mean():.2f} times that at batches"
-    f" of {smooth_sizes[0]}, the gradient {over_gradient[:, 0].mean():.2f} times; both come to it as"
-    " batches grow.",
+    f" γ, over Φ/M and its derivative. With batches of {few} the loss is {of_loss} times that and the"
+    f" gradient {of_gradient} times.",
     source=f"left: {simulated}; right: {smooth_source}",
     name="batch-size-any-loss",
 )
@@ -699,31 +705,30 @@ at_largest = [
     )
 ]
 said = (
-    " what batches add to the loss is {at_loss:.2f} times Φ/M at {first} and {loss:.2f} times at"
-    " {last}, and what they add to the gradient of γ {at_gradient:.2f} and {gradient:.2f} times its"
-    " leading order, a decay of {worth:+.4f}/M on γ, where least squares has +0.75/M."
+    " batches of {few} add to the loss {of_loss} times Φ/M, and to the gradient of γ {of_gradient} times"
+    " its leading order, a decay of {worth:+.4f}/M on γ, where least squares has +0.75/M."
 )
+smooth_name = "In a smooth network above one layer the formula"
 finding(
     {
-        "borne out": "In a smooth network above one layer the formula holds:" + said,
-        "not borne out": "In a smooth network above one layer the leading order is not reached:"
-        + said,
-        "mixed": "In a smooth network above one layer the formula holds, interval included, in {held} of"
-        " {count} cases:" + said,
+        "borne out": smooth_name + " holds for batches of {last}:" + said,
+        "not borne out": smooth_name + " does not hold yet for batches of {last}:" + said,
+        "mixed": smooth_name
+        + " holds for batches of {last}, interval included, in {held} of {count}"
+        " cases:" + said,
     },
     *at_largest,
-    first=smooth_sizes[0],
+    few=few,
+    of_loss=of_loss,
+    of_gradient=of_gradient,
     last=smooth_sizes[-1],
-    at_loss=over_loss[:, 0].mean(),
-    loss=at_largest[0].measured,
-    at_gradient=over_gradient[:, 0].mean(),
-    gradient=at_largest[1].measured,
     worth=predicted_worth.mean(),
 )
 
 # %% [markdown]
 # The terms of $\partial_\gamma\Phi$ have both signs and nearly cancel. So their sum is small, it can have
-# either sign, and the next order in $1/M$ is felt in it up to larger batches than in the loss.
+# either sign, and the next order in $1/M$ is felt in it up to larger batches than in the loss. At the
+# smallest ones, in which the worth was read above, the leading order need not even have its sign.
 
 # %% [markdown]
 # ## Is it a decay on gamma?
