@@ -123,6 +123,46 @@ def test_exact_decay_on_gamma_is_the_rate():
             same(price, -best * a)
 
 
+def adamw_step(gamma, gradient, decay, eps):
+    """Of gamma over the learning rate, where averages of constant gradients have settled: m = g, v = g^2."""
+    return -gradient / (abs(gradient) + eps) - decay * gamma
+
+
+def assert_adamw_rests(seed, law):
+    """Any gamma short of the free one, of either sign: the eps that the law asks for leaves it exactly where it is."""
+    case, source = ellipsoid(seed), Rational(seed)
+    gamma = case.explained_std / (1 + source.positive())
+    decay = 1 / (gamma * (1 + source.positive()))  # inside the box: decay gamma < 1
+    multiplier = case.explained_std / gamma - 1
+    eps = multiplier / law(gamma, decay)  # the law is eps times that
+    for sign in (1, -1):
+        gradient = sign * (gamma - case.explained_std)
+        same(adamw_step(sign * gamma, gradient, decay, eps), Fraction(0))
+    same(least_squares(case.moments, gamma).rate, eps * law(gamma, decay), rtol=1e-12)
+    # and no other gamma between 0 and the free one, below 1/decay, is at rest: the step falls through 0 there
+    for factor in (Fraction(9, 10), Fraction(11, 10)):
+        moved = gamma * factor
+        if moved < case.explained_std:
+            assert (adamw_step(moved, moved - case.explained_std, decay, eps) > 0) == (factor < 1)
+
+
+def test_exact_adamw_at_rest():
+    """lambda = eps a / (1 - a |gamma|) where its decoupled decay a is on gamma."""
+    for seed in each(SEEDS):
+        assert_adamw_rests(seed, lambda gamma, decay: decay / (1 - decay * gamma))
+
+
+@pytest.mark.parametrize(
+    "law",
+    [lambda gamma, decay: decay, lambda gamma, decay: decay / (1 + decay * gamma), lambda gamma, decay: gamma],
+    ids=["without the box", "sign of the box", "scale for decay"],
+)
+def test_control_broken_adamw_laws_are_caught(law):
+    with pytest.raises(AssertionError):
+        for seed in SEEDS:
+            assert_adamw_rests(seed, law)
+
+
 # with a gradient everywhere, since stationarity is spoken of
 SMOOTH = {
     "squared": LOSSES["squared"],
