@@ -175,3 +175,16 @@ def test_control_a_shift_of_zero_is_not_at_rest_where_classes_differ():
 def test_out_of_range(share, gamma, message):
     with pytest.raises(ValueError, match=message):
         uniform_margins(share, gamma)
+
+
+@pytest.mark.parametrize(
+    "share, gamma, message",
+    [
+        (1.0, 1.0, "^share = 1 leaves one class"),
+        (np.nan, 1.0, "^share has 1 non-finite"),
+        (0.5, np.inf, "^gamma has 1 non-finite"),
+    ],
+)
+def test_messages_name_the_argument(share, gamma, message):
+    with pytest.raises(ValueError, match=message):
+        uniform_margins(share, gamma)

@@ -9,6 +9,7 @@ import torch
 from counting import drawn, each
 from hypothesis import strategies as st
 from instances import SEEDS, Rational, same
+from scipy.linalg import solve_discrete_lyapunov
 from torch import nn
 
 from bnlib.models import network
@@ -191,3 +192,59 @@ def test_out_of_range(arguments, message):
 def test_a_path_has_a_step():
     with pytest.raises(ValueError, match="path has 1 row"):
         turn_balance([[1.0, 2.0]], 0.1, 0.1)
+
+
+def stationary_turn(learning_rate, decay, mu, decoupled):
+    """Mean square of a step over that of w, from the covariance of (w, momentum) that no step changes; gradients are white."""
+    if decoupled:
+        buffer, drive = np.array([0.0, mu]), 1 - mu
+        w = np.array([1 - learning_rate * decay, 0.0]) - learning_rate * buffer
+    else:
+        buffer, drive = np.array([decay, mu]), 1.0
+        w = np.array([1.0, 0.0]) - learning_rate * buffer
+    kick = np.array([-learning_rate * drive, drive])
+    P = solve_discrete_lyapunov(np.array([w, buffer]), np.outer(kick, kick))
+    return learning_rate**2 * P[1, 1] / P[0, 0]
+
+
+@drawn(st.floats(0.01, 1.0), st.floats(0.01, 0.9), st.floats(0.0, 0.95), st.booleans())
+def test_property_turn_at_rest_from_second_moments(learning_rate, decay, mu, decoupled):
+    found = mean_turn(learning_rate, decay, mu, decoupled)
+    same(found, stationary_turn(learning_rate, decay, mu, decoupled), rtol=1e-9)
+
+
+def test_control_second_moments_tell_the_rules_apart():
+    assert not np.isclose(mean_turn(0.5, 0.5, 0.9, True), stationary_turn(0.5, 0.5, 0.9, False), rtol=0.1)
+
+
+def test_without_arguments_it_is_plain_descent():
+    same(mean_turn(0.5, 0.5), mean_turn(0.5, 0.5, 0.0, False))
+    path = [[1.0, 0.0], [1.0, 0.5], [0.5, 1.0]]
+    for found, wanted in zip(turn_balance(path, 0.5, 0.1), turn_balance(path, 0.5, 0.1, 0.0)):
+        same(found, wanted)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_exact_balance_of_short_paths(steps):
+    for seed in each(SEEDS):
+        path, rate, decay, mu = exact_path(seed, steps)
+        found = turn_balance([[float(x) for x in w] for w in path], float(rate), float(decay), float(mu))
+        same(found[0], found[1], rtol=1e-11, scale=1 + float(max(w @ w for w in path)))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: mean_turn(0.1, 0.1, np.nan), "^momentum has 1 non-finite"),
+        (lambda: mean_turn(0.1, 0.1, np.zeros((1, 1))), r"^momentum has shape \(1, 1\)"),
+        (lambda: mean_turn(-0.1, 0.1), "^learning_rate "),
+        (lambda: mean_turn(0.1, -0.1), "^weight_decay "),
+        (lambda: turn_balance([[1.0, np.nan], [1.0, 1.0]], 0.1, 0.1), "^path has 1 non-finite"),
+        (lambda: turn_balance([[1.0], [1.0]], -0.1, 0.1), "^learning_rate "),
+        (lambda: turn_balance([[1.0], [1.0]], 0.1, -0.1), "^weight_decay "),
+        (lambda: turn_balance([[1.0], [1.0]], 0.1, 0.1, -0.5), "^momentum "),
+    ],
+)
+def test_messages_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
