@@ -26,6 +26,8 @@ OF_ONE_PAGE = ("DOCUMENTATION_OPTIONS.pagename", "// Activate the search field")
 ICONS = "fontawesome"
 # a script, and the class without which it has nothing to do
 NEEDED_FOR = {"design-tabs.js": "sd-tab-label", "copybutton.js": "highlight"}
+# what Bootstrap's script could make, and here makes only where a page has it
+WIDGETS = ("accordion", "carousel", "modal", "offcanvas", "popover", "toast")
 SMALL = 6000  # bytes: a font smaller than this is part of the stylesheet, and no request
 KEPT = (".woff2", "LICENSE.MIT", "LICENSE.txt", "moving.js")
 
@@ -50,11 +52,13 @@ def join(site, pages):
     scripts, styles = [], []
     for name, page in pages.items():
         scripts += [one for one in _scripts(name, page) if one not in scripts]
-        styles += [one for one in _styles(name, page) if one not in styles]
+        styles += _styles(name, page)
     code = _code(site, scripts, classes)
     own = "".join(path.read_text() for path in (BOOK / "moving").glob("*.js"))
-    names = classes | set(re.findall(r"[A-Za-z_][\w-]*", code + own)) | {"JXGtext"}
-    css = _without_idle_fonts("".join(_style(site / path, site / "_static", names) for path in styles))
+    words = {one for one in re.findall(r"[A-Za-z_][\w-]*", code + own) if not one.startswith(WIDGETS)}
+    names = classes | words | {"JXGtext"}
+    once = reversed(dict.fromkeys(reversed(styles)))  # the last of its name is the one that counts
+    css = _without_idle_fonts("".join(_style(site / path, site / "_static", names) for path in once))
     # messages for the theme's authors are left out; errors stay
     code = esbuild(*(f"--pure:console.{kind}" for kind in ("log", "debug", "info")), text=code)
     files = {"_static/site.js": code, "_static/site.css": esbuild("--loader=css", text=css)}

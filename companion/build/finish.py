@@ -31,6 +31,7 @@ def finish(site, address=""):
     """
     icons = site / "_static" / "scripts" / "fontawesome.js"
     drawings = icons.read_text()
+    plain = markup.neutral((site / "_static" / "pygments.css").read_text())
     for name in GONE:
         (site / name).unlink(missing_ok=True)
     pages = {path.relative_to(site).as_posix(): path.read_text() for path in sorted(site.rglob("*.html"))}
@@ -45,7 +46,7 @@ def finish(site, address=""):
         sitemap = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n'
         (site / "sitemap.xml").write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n{sitemap}')
     for name, page in {**pages, "index.html": FRONT.format(title=title)}.items():
-        (site / name).write_text(_thinned(page))
+        (site / name).write_text(markup.compact(_thinned(page), plain))
     (site / "_headers").write_text(f"/*\n  Content-Security-Policy: {assets.policy()}\n")
     (site / checksums.FILE).write_text(checksums.listed(site))
 
