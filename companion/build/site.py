@@ -18,7 +18,7 @@ from companion.build.execute import executed_path
 from companion.build.node import node_folder
 
 SITE = BUILD / "html"
-WORK = BUILD / "sphinx"  # kept between builds, so that Sphinx reads what has changed alone
+WORK = BUILD.absolute() / "sphinx"  # kept between builds, so that Sphinx reads what has changed alone
 EDITION = 1_767_225_600  # 1 January 2026, in seconds since 1970: the year in the footer
 
 
@@ -130,7 +130,9 @@ def _jupyter_book(files):
     log = WORK / "sphinx.log"
     with log.open("w") as output:
         # a session of its own: if Sphinx dies, the KaTeX server that it started has to go too
-        builder = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        builder = subprocess.Popen(
+            command, cwd=source, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
         try:
             status = builder.wait()
         finally:

@@ -5,6 +5,9 @@ for (const button of document.querySelectorAll("[data-does]")) {
   button.addEventListener("click", DOES[button.dataset.does]);
 }
 
+// a page that is a file may not read others: search then lists titles without their sentences
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 document.querySelector(".bd-search-container input")?.focus();
 
 const near = new IntersectionObserver(

@@ -25,6 +25,7 @@ HEAVIER = {
     "book/noise-sweep": 800_000,
     "book/constraint": 820_000,
     "book/split": 920_000,
+    "book/batch-size": 970_000,
     "book/cross-entropy": 1_550_000,
     "book/noise": 1_600_000,
     "book/half-tuned": 1_950_000,

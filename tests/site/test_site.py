@@ -110,6 +110,8 @@ def test_a_page_is_quiet_fits_a_phone_and_is_accessible_in_light_and_dark(browse
     page, others, errors = browser_page(name, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert (others, errors) == ([], [])
+    page.set_viewport_size({"width": 320, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.set_viewport_size({"width": 1280, "height": 900})
     for mode in ("light", "dark"):
         page.evaluate("mode => Object.assign(document.documentElement.dataset, {mode, theme: mode})", mode)
@@ -142,6 +144,18 @@ def test_search_finds_a_theorem(browser_page):
     page.wait_for_selector("#search-results li")
     assert "constrained" in page.inner_text("#search-results").lower()
     assert errors == []
+
+
+def test_search_works_from_files_and_says_nothing(site, browser):
+    page, said = browser.new_context().new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((site / "search.html").as_uri() + "?q=ellipsoid")
+    page.wait_for_selector("#search-results li")
+    page.wait_for_timeout(500)
+    assert "constrained" in page.inner_text("#search-results").lower()
+    assert said == []
+    page.context.close()
 
 
 def test_the_book_has_a_page_for_every_file_of_its_own(site):
