@@ -10,6 +10,7 @@ from companion import records, statistics
 from companion.records import CLOSED_FORM, Check, Finding, Role, Rows, Table
 
 ROLES = typing.get_args(Role)
+ROWS_IN_VIEW = 5  # of a table: what more rows say belongs into a picture, and stands behind it
 
 
 class ClaimFailed(AssertionError):
@@ -166,7 +167,7 @@ def outcome_of(checks):
 
 
 def table(frame, caption, source):
-    """Show a table with its caption and data source.
+    """Show a table with its caption and data source; a long one is folded behind its caption.
 
     Parameters
     ----------
@@ -177,8 +178,11 @@ def table(frame, caption, source):
     """
     record = Table(caption, str(source))
     body = frame.to_html(border=0, classes="claims", justify="left")
+    shown = f'<div class="claim-scroll" tabindex="0">{body}</div>'
+    if len(frame) > ROWS_IN_VIEW:
+        shown = f"<details><summary>Table: {len(frame)} rows</summary>{shown}</details>"
     emit(
-        f'<figure class="plot"><div class="claim-scroll" tabindex="0">{body}</div>{records.caption_html(record)}</figure>',
+        f'<figure class="plot">{shown}{records.caption_html(record)}</figure>',
         f"{frame.to_string()}\n[table] {record.caption} Source: {record.source}.",
         record,
     )

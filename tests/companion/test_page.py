@@ -224,3 +224,11 @@ def test_every_data_set_has_a_licence():
     assert set(data.LICENSES) == set(data.NAMES)
     said = DATA.of_images()
     assert said == f"{DATA}; its images: CC BY-SA 3.0, Yann LeCun, Corinna Cortes and Christopher Burges"
+
+
+@pytest.mark.parametrize(("rows", "folded"), [(5, False), (6, True)])
+def test_a_long_table_is_folded_behind_its_caption(shown, rows, folded):
+    table(pd.DataFrame({"rate": ["0.5"] * rows}), "Rates.", "closed form, no data")
+    markup = shown[0]["text/html"]
+    assert ("<details><summary>Table: 6 rows</summary>" in markup) == folded
+    assert markup.endswith("<figcaption>Rates. <small>Source: closed form, no data.</small></figcaption></figure>")
