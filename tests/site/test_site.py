@@ -84,7 +84,7 @@ def test_every_file_that_a_page_offers_is_there_and_is_a_table(site):
     offered = {name: re.findall(r'href="\.\./results/([^"]+)"', page_of(site, name)) for name in PAGES}
     files = [html.unescape(file) for found in offered.values() for file in found]
     assert files
-    files = [file for file in files if not file.startswith("figures/")]  # tests/site/test_figure_files.py
+    files = [file for file in files if not file.startswith("figures/")]  # tests/site/test_offered_figures.py
     assert sorted(files) == sorted(path.name for path in (site / "results").iterdir() if path.is_file())
     for file in files:
         with (site / "results" / file).open() as rows:
