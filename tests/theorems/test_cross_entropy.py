@@ -478,6 +478,8 @@ def test_wrong_moments_and_levels_are_named():
         (lambda: logistic_fit(alone, 1.0, 0.5), "R sigma_t = 0"),
         (lambda: logistic_noise_path(good, 1.0, 0.5, [-1.0]), "noise_stds = -1 is negative"),
         (lambda: logistic_gamma(good, 0.5, -0.1), "gamma_decay = -0.1 is negative"),
+        (lambda: logistic_gamma(good, 0.5, [0.1, 0.2]), "^gamma_decay has shape"),
+        (lambda: logistic_gamma(good, 0.5, float("nan")), "^gamma_decay"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
