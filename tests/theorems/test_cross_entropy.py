@@ -459,13 +459,39 @@ def test_control_the_shift_follows_the_noise_if_the_component_does():
         ({"component": ([1.0, -1.0], [1.0])}, "component has 2 nodes and 1 weights; it must have a weight a node"),
         ({"component": ([2.0, -2.0], [0.5, 0.5])}, "mean square 4; a standardized law has 1, 0 and 1"),
         ({"component": ([1.0, -1.0], [1.5, -0.5])}, r"component\[1\] = -0.5 is negative"),
+        ({"target_mean": 0.0}, "target_mean = 0 is no share of a class"),
+        ({"target_mean": [0.5, 0.5]}, "^target_mean has shape"),
+        ({"moments": Moments([0.0], [[1.0]], [0.3], 0.26)}, "target_var = 0.26; .* target_mean = 0.5 has at most 0.25"),
+        ({"component": ([np.nan, 1.0], [0.5, 0.5])}, r"^component\[0\]"),
+        ({"component": ([1.2, -1.2], [0.5, 0.5])}, "mean square 1.44"),
+        ({"component": (np.sqrt(1 + 5e-6) * np.array([1, -1]), [0.5, 0.5])}, "a standardized law has 1, 0 and 1"),
     ],
-    ids=["share", "variance", "gamma", "gammas", "component", "not standardized", "negative weight"],
+    ids=[
+        "share",
+        "variance",
+        "gamma",
+        "gammas",
+        "component",
+        "not standardized",
+        "negative weight",
+        "no class",
+        "shares",
+        "variance beyond a class's",
+        "nan",
+        "far from standardized",
+        "nearly standardized",
+    ],
 )
 def test_wrong_arguments_are_named(arguments, message):
     given = {"moments": Moments([0.0], [[1.0]], [0.3], 0.25), "gamma": 1.0, "target_mean": 0.5} | arguments
     with pytest.raises(ValueError, match=message):
         logistic_fit(**given)
+
+
+def test_a_component_may_be_standardized_to_rounding():
+    nodes = np.sqrt(1 + 5e-7) * np.array([1.0, -1.0])
+    fit = logistic_fit(Moments([0.0], [[1.0]], [0.3], 0.25), 1.0, 0.5, (nodes, [0.5, 0.5]))
+    assert np.isfinite(fit.rate)
 
 
 def test_wrong_moments_and_levels_are_named():
