@@ -726,7 +726,7 @@ finding(
 )
 
 # %% [markdown]
-# The terms of $\partial_\gamma\Phi$ have both signs and nearly cancel. So their sum is small, it can have
+# The terms of $\partial_\gamma\Phi$ can have both signs. Where they nearly cancel their sum is small, of
 # either sign, and the next order in $1/M$ is felt in it up to larger batches than in the loss. At the
 # smallest ones, in which the worth was read above, the leading order need not even have its sign.
 

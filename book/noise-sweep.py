@@ -255,7 +255,7 @@ page.check(
     "one least-squares unit, noise drawn once a row: best ridge multiplier by a search over the closed form",
     measured=found_once / guess[0],
     predicted=np.ones(len(levels)),
-    tolerance=0.02,  # samples of inputs are drawn
+    tolerance=0.005,  # samples of inputs are drawn
     role="exploratory",
     source=Source(conditions={"inputs": d, "rows": n, "r_squared": R2}),
 )

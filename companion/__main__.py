@@ -26,7 +26,7 @@ def main(arguments=None):
         help="set a parameter; the value is YAML",
     )
     figure = commands.add_parser("figure", help="make a figure again: as SVG and PNG, with the numbers drawn as CSV")
-    figure.add_argument("name", help="it stands under the figure: noise-path")
+    figure.add_argument("name", help="it stands under the figure: noise-rate")
     claim = commands.add_parser("claim", help="what is known of a claim, and where")
     claim.add_argument("name", nargs="?", help="its word: noise; without one all are listed")
     claim.add_argument("--run", action="store_true", help="run its tests")
@@ -57,7 +57,7 @@ def _book(options):
     ran = execute_all(chapters(), options.profile, options.jobs, budget)
     print(
         f"executed {len(ran)} of {len(chapters())} chapters"
-        + (f" ({', '.join(f'{name} {ran[name]:.0f} s' for name in sorted(ran))})" if ran else ", none had changed")
+        + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
     )
     print(f"the book is at {build(options.profile)}")
 

@@ -43,15 +43,10 @@ def captioned(markup, record, number, chapter, profile):
     """
     plain = records.caption_html(record)
     of_profile = "" if profile == "quick" else f" --profile {profile}"
-    links = [
-        f'<a download href="../{FOLDER}/{record.anchor}.{kind}">{kind.upper()}</a>'
-        for kind in ("svg", "png", "csv")
-        if kind != "csv" or record.csv
-    ]
     made = (
         f'<figcaption><a class="figure-number" href="{chapter}.html#{record.anchor}">Figure {number}.</a> '
         f"{plain.removeprefix('<figcaption>').removesuffix('</figcaption>')}"
-        f'<small class="figure-files">{" · ".join(links)} · made again by '
+        f'<small class="figure-files">{_links(record)} · made again by '
         f"<code>python -m companion figure {html.escape(record.anchor)}{of_profile}</code></small></figcaption>"
     )
     return markup.replace(plain, made)
@@ -104,15 +99,18 @@ def listed(notebooks, titles):
         if chapter != last:
             lines += ["", f"**{titles[chapter]}**", ""]
             last = chapter
-        links = " · ".join(
-            f'<a download href="../{FOLDER}/{record.anchor}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png")
-        )
         words = html.escape(record.caption)
         lines.append(
             f'- <a href="{chapter}.html#{record.anchor}">Figure {number[record.anchor]}</a>: {words} '
-            f"<small>Source: {html.escape(record.source)}. {links}</small>"
+            f"<small>Source: {html.escape(record.source)}. {_links(record)}</small>"
         )
     return "\n".join(lines) + "\n"
+
+
+def _links(record):
+    """To the files of a figure; one that was drawn by hand has no numbers."""
+    kinds = ("svg", "png", "csv") if record.csv else ("svg", "png")
+    return " · ".join(f'<a download href="../{FOLDER}/{record.anchor}.{kind}">{kind.upper()}</a>' for kind in kinds)
 
 
 def chapter_of(name):
@@ -129,7 +127,7 @@ def chapter_of(name):
 
     Examples
     --------
-    >>> chapter_of("noise-path")
+    >>> chapter_of("noise-rate")
     'noise'
     """
     shows = re.compile(rf'(?:\bname=|_picture\(\w+, )"{re.escape(name)}"')

@@ -1,6 +1,7 @@
 """Links that nobody writes: from the first use of a term to the glossary, from a docstring to the proof that it names."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -100,8 +101,13 @@ def link_theorems(lines, chapters):
         )
 
 
+@cache
+def _proven():
+    return {claim.name: claim.chapter for claim in listed() if claim.proven}
+
+
 def _on_docstring(app, what, name, thing, options, lines):
-    link_theorems(lines, {claim.name: claim.chapter for claim in listed() if claim.proven})
+    link_theorems(lines, _proven())
 
 
 def setup(app):

@@ -1,8 +1,11 @@
 """Figures on pages: numbered in the order of the book, with files of their own and the command that makes them."""
 
+import re
+
 import pytest
 
-from companion import records
+from companion import BOOK as PAGES
+from companion import ROOT, records
 from companion.build import figures
 from companion.records import Figure
 
@@ -64,4 +67,12 @@ def test_the_list_of_figures_has_all_of_them_by_chapter():
 @pytest.mark.parametrize("name", ["no-such-figure", "batch"])
 def test_a_figure_that_no_chapter_shows_is_refused(name):
     with pytest.raises(figures.NoSuchFigure, match=f"figure '{name}' is in "):
+        figures.chapter_of(name)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", PAGES / "teach.md"], ids=lambda path: path.name)
+def test_a_figure_that_a_text_names_is_there(path):
+    named = re.findall(r"companion figure ([\w-]+)", path.read_text())
+    assert named
+    for name in named:
         figures.chapter_of(name)
