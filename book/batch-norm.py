@@ -313,7 +313,8 @@ right.note(
     "fall on a single point of it"
 )
 picture.show(
-    says="Left: raw weights, a shapeless cloud and three rays. Right: their effective weights. "
+    says="Whatever the raw weights, the effective weights lie on one ellipse. "
+    "Left: raw weights, a shapeless cloud and three rays. Right: their effective weights. "
     "Each ray becomes a point, and the cloud becomes an ellipse.",
     source=source,
     name="cloud-and-ellipse",

@@ -132,7 +132,8 @@ panel.band(sizes, unit_decays, "digits, no assumption", "batch", scale="log")
 over_sizes(panel, yscale="log", ylabel="worth as a decay on γ", legend={"fontsize": 9})
 factors = unit_decays.mean(axis=0) / gaussian
 picture.show(
-    says="Ten single units, least squares. Three lines of nearly one slope, −1: on digits the decay"
+    says="What a batch is worth as a decay falls as one over its size."
+    " Ten single units, least squares. Three lines of nearly one slope, −1: on digits the decay"
     f" is another one than for Gaussian data, by a factor of {factors[0]:.2f} at batches of"
     f" {smallest} and {factors[-1]:.2f} at {widest}.",
     source=units,
@@ -270,8 +271,9 @@ over_sizes(left, trained_sizes, title="loss", ylim=(0, None), legend={"fontsize"
 right.band(trained_sizes, found["test_accuracy"], "test", "l2", marker="s", scale="share")
 over_sizes(right, trained_sizes, title="test accuracy")
 picture.show(
-    says="Loss in training and on the test set, and accuracy, against the size of the batches that"
-    " the network was trained with. Regularization would bring the two losses together.",
+    says="If small batches regularized, the two losses would come together with them."
+    " Loss in training and on the test set, and accuracy, against the size of the batches that"
+    " the network was trained with.",
     source=trained,
     name="batch-size-test",
 )
@@ -372,7 +374,8 @@ panel.ax.set_yscale("symlog", linthresh=1e-4)
 panel.level(0, color="none", style="-")
 panel.ax.legend(fontsize=9)
 picture.show(
-    says=f"The same networks, trained with batches of {large} and measured in smaller ones: by how"
+    says=f"Batches of {smallest} are worth {mean[0] / one[0]:.1%} to a network of what they are to one unit."
+    f" The same networks, trained with batches of {large} and measured in smaller ones: by how"
     " much their rates fall, as a decay on γ, beside the law for one unit. At batches of"
     f" {smallest} the network's is {mean[0] / one[0]:.1%} of it. The axis is linear around zero, below"
     " one in ten thousand.",
@@ -647,7 +650,8 @@ right.level(0, color="none", style="-")
 right.points(smooth_sizes, over_gradient, "gradient of γ", "l2", marker="s")
 over_sizes(right, smooth_sizes, title="GELU network: over leading order", legend={"fontsize": 9})
 picture.show(
-    says="Left: a logistic unit's batches are worth what the corollary says, and less than the 0.75 of"
+    says="Under any smooth loss batches are worth something, and large ones what the corollary says."
+    " Left: a logistic unit's batches are worth what the corollary says, and less than the 0.75 of"
     " least squares. Right: what batches add to the loss of a network, and to the gradient of its"
     f" γ, over Φ/M and its derivative. With batches of {few} the loss is {of_loss} times that and the"
     f" gradient {of_gradient} times.",

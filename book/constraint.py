@@ -124,7 +124,8 @@ bowl.note(
     f"without BN at ({free[0]:.2f}, {free[1]:.2f})"
 )
 picture.show(
-    says="Left: with BN the loss is constant on rays; the whole blue ray is optimal. Right: the "
+    says="BN takes the best point of an ellipse, which is a whole ray of raw weights."
+    " Left: with BN the loss is constant on rays; the whole blue ray is optimal. Right: the "
     "same loss over effective weights. BN stays on the blue ellipse and takes its best point; the "
     "whole ray of raw weights (dotted) is that point.",
     source=source,
@@ -396,7 +397,8 @@ for panel, eps in zip(picture, (0.0, 0.1, 1.0)):
     panel.set(title=f"ε = {eps:g}", aspect="equal", xlabel="v₁")
 picture[0].set(ylabel="v₂")
 picture.show(
-    says="The same 600 raw weights under three values of ε. The ellipse is reached only with ε = "
+    says="With ε > 0 the ellipse becomes its inside."
+    " The same 600 raw weights under three values of ε. The ellipse is reached only with ε = "
     "0; otherwise the inside is filled, and only infinitely long weights would reach the edge.",
     source=source,
     name="epsilon-fills-the-ellipse",

@@ -90,7 +90,8 @@ for panel in picture:
     panel.ax.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
     panel.ax.minorticks_off()
 picture.show(
-    says="Left: what the covariance offers falls with γ and with the noise σ; what the loss asks is"
+    says="The rate is what the covariance offers less what the loss asks."
+    " Left: what the covariance offers falls with γ and with the noise σ; what the loss asks is"
     " one curve at every noise level. Where they meet (dots) is the fit without BN. Right: the rate"
     " is their difference, positive to the left of the dots and negative to the right.",
     source=of_example,
@@ -485,7 +486,7 @@ right.set(
     xlabel="noise_std σ", title="angle to least squares, degrees", ylim=(0, None), legend=True
 )
 picture.show(
-    says="Left: rates on digits lie below the closed form for elliptical inputs. On a logarithmic axis it does"
+    says="Digits are not elliptical: their rates lie below the closed form. Left: rates. On a logarithmic axis it does"
     " not show, but the difference shrinks as noise makes the inputs more Gaussian. Right: the"
     " direction is not quite that of least squares; the angle, in the metric of the noisy inputs,"
     " falls with the noise and grows with γ."

@@ -140,7 +140,8 @@ for column, share in enumerate(label_noises):
 picture[0].set(ylabel="rate λ")
 picture[len(label_noises)].set(ylabel="as ridge penalty", legend={"fontsize": 9})
 picture.show(
-    says="Read-out in closed form, a column a share of wrong labels. Top: BN's rate. Bottom: the"
+    says="Where BN follows the data, its curve runs along that of the best penalty."
+    " Read-out in closed form, a column a share of wrong labels. Top: BN's rate. Bottom: the"
     " same in units of a ridge penalty, and the penalty of lowest validation error.",
     source=moments_source,
     name="data-closed-form",
@@ -260,7 +261,8 @@ for panel, share in zip(picture, label_noises):
     over_sizes(panel, xlabel="images", title=f"{share:.0%} of labels wrong")
 picture[0].set(ylabel="test accuracy", legend={"fontsize": 9})
 picture.show(
-    says="A column a share of wrong labels: test accuracy of untuned BN, of the best decay of a"
+    says="What BN loses to a search is what lies between its curve and that of the best decay."
+    " A column a share of wrong labels: test accuracy of untuned BN, of the best decay of a"
     " search and of neither.",
     source=where,
     name="accuracy-and-data",
@@ -281,7 +283,8 @@ for panel, share in zip(picture, label_noises):
     over_sizes(panel, yscale="log", xlabel="images", title=f"{share:.0%} of labels wrong")
 picture[0].set(ylabel="rate, units of weight_decay", legend={"fontsize": 9})
 picture.show(
-    says=f"{on}: the rate that BN set by itself and the best weight_decay of a search, against the"
+    says="BN follows the data where its rate runs along the best weight_decay."
+    f" {on}: the rate that BN set by itself and the best weight_decay of a search, against the"
     f" number of training images. No decay is drawn at {lowest:.1e}; conditions in which BN's rate"
     " was not positive for all seeds are left out.",
     source=where,
@@ -365,7 +368,8 @@ for share, color in zip(label_noises, ("batch", "signal", "noise")):
 panel.level(0, color="none", style="-")
 panel.set(xlabel="loss left in training", ylabel="rate λ", xscale="log", legend={"fontsize": 9})
 picture.show(
-    says="Every network with BN is a point: its rate at the end of training, and the loss that is"
+    says="The rate follows the loss that is left in training."
+    " Every network with BN is a point: its rate at the end of training, and the loss that is"
     " left.",
     source=where,
     name="data-rate-and-loss",

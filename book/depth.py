@@ -299,7 +299,8 @@ left.note("dots, from the gradients alone, lie on the curves")
 left.set(xlabel="steps", title="|w|², mean over units", yscale="log", legend=True)
 right.set(xlabel="steps", title="effective step η/|w|²", yscale="log")
 picture.show(
-    says="Left: the squared length of the raw weights, and what the gradients alone say it must be."
+    says="Gradients make raw weights longer and steps smaller; weight decay turns that around."
+    " Left: the squared length of the raw weights, and what the gradients alone say it must be."
     " Right: the step that the direction feels. Without decay it only falls. Decay does not shrink"
     " the function, which cannot see the length. It raises the step, with strong decay until the"
     " direction overshoots and the weights are stretched at a stroke: the saw teeth.",
@@ -494,7 +495,8 @@ picture[0].set(xlabel="steps", title="rate, γ²-weighted mean of the layer")
 picture[1].set(xlabel="steps", title="mean size of a rate, |λ|", legend=True)
 picture[1].ax.set_ylim(bottom=0)
 picture.show(
-    says="Left: in layers that feed another BN layer the rates start at a mean of zero, as they must;"
+    says="Rates of a layer that feeds another BN layer balance around zero; single rates are not zero."
+    " Left: in layers that feed another BN layer the rates start at a mean of zero, as they must;"
     " later shifts balance what is left. Right: single units are not at zero. Over all layers and seeds the geometric mean"
     f" size of a rate is {start:.1e} at the first look and {end:.1e} at the last.",
     source=trained,

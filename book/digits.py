@@ -134,7 +134,8 @@ picture[1].image(digits.basis @ weights, "trained")
 picture[2].image(digits.basis @ predicted.weights * (1 + predicted.rate), "without BN")
 difference = np.linalg.norm(weights - predicted.weights) / np.linalg.norm(predicted.weights)
 picture.show(
-    says="Effective weights as images: BN's closed form, BN trained by gradient descent (relative"
+    says="Trained by gradient descent, BN has the weights of its closed form."
+    " Effective weights as images: BN's closed form, BN trained by gradient descent (relative"
     f" difference {difference:.0e}), and least squares without BN. The three show the same pattern;"
     " each image has its own colour scale.",
     source=clean,
@@ -191,7 +192,8 @@ right.points(noise_stds, signal, "signal, trained", "signal", scale="share")
 right.set(xlabel=label, title="share of the budget γ²", ylim=(0, 1.03), legend=True)
 gap = np.abs(measured_rate.mean(axis=0) - at_points.rate).max()
 picture.show(
-    says="Predicted from clean moments (curves) and measured in trained networks (points). The mean"
+    says="Networks trained on noisy digits follow the curve that clean ones predict."
+    " Predicted from clean moments (curves) and measured in trained networks (points). The mean"
     f" rates lie at most {gap:.3f} off the curve.",
     source=noisy,
     name="digits-noise",
@@ -253,7 +255,8 @@ for row, (way, found) in enumerate(both.items()):
             digits.basis @ found[level], f"{way}, noise {noise_stds[level]:g}"
         )
 picture.show(
-    says="Effective weights as the noise grows: closed form (top) and trained networks (bottom). From"
+    says="As the noise grows, fine structure disappears and a smooth outline remains."
+    " Effective weights, noise from left to right: closed form (top) and trained networks (bottom). From"
     " left to right fine structure disappears and a smooth outline remains. The rows look alike.",
     source=digits.source(seeds[:1], gamma=gamma, steps=noisy_steps),
     name="digits-weights-noise",

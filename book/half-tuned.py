@@ -104,9 +104,9 @@ for name, (factor, excess, color) in marks.items():
 panel.set(xlabel="the fit is multiplied by 1/(1 + λ)", title="excess risk, truth's variance = 1")
 panel.set(legend=True)
 picture.show(
-    says="What a multiple of the least-squares fit loses on new rows against the truth, on average"
-    f" over data sets of {shown['rows']} rows with {shown['inputs']} inputs. BN at the true length"
-    " goes part of the way to the bottom.",
+    says="BN at the true length goes part of the way to the best scale."
+    " What a multiple of the least-squares fit loses on new rows against the truth, on average"
+    f" over data sets of {shown['rows']} rows with {shown['inputs']} inputs.",
     source=Source(conditions=shown),
     name="half-tuned-parabola",
 )
@@ -536,7 +536,8 @@ left.set(legend={"fontsize": 8, "loc": "center right", "bbox_to_anchor": (1.0, 0
 right.set(xscale="log", xlabel="rows n", title="excess risk over that of least squares")
 right.set(ylim=(0, 2))
 picture.show(
-    says="Left: never half; below 0 BN stretches what should shrink. Lines are exact, dots simulated,"
+    says="Told the true length, BN never makes half of the correction and may go the wrong way."
+    " Left: below 0 BN stretches what should shrink. Lines are exact, dots simulated,"
     " dotted ends the limits for many rows. Right: above 1 BN at the true length is worse than least"
     " squares.",
     source=generated(data_sets_a_point=200_000),
@@ -854,7 +855,8 @@ for panel, digit in zip(picture, digits):
 picture[0].set(ylabel="test error, variance = 1")
 picture[-1].set(legend={"fontsize": 8})
 picture.show(
-    says="Test error against the number of rows. Gray, blue, yellow: least squares, BN told the true"
+    says="The prescription takes most of what one scale can give; ridge, which turns the fit, gives more."
+    " Test error against the number of rows. Gray, blue, yellow: least squares, BN told the true"
     " length, BN with the prescription; green: the best that any scale can do. Ridge, red and pink, can"
     " turn the fit.",
     source=of_digits,
@@ -1132,7 +1134,8 @@ batch_source = Source(
     dataset, some, range(batch_draws), {"components": components, "digit": digits[0]}
 )
 picture.show(
-    says=f"{digits[0]} against the rest, {some} rows, γ learned on batches of M drawn without"
+    says="A batch size does the work of the decay while the direction is held."
+    f" {digits[0]} against the rest, {some} rows, γ learned on batches of M drawn without"
     f" replacement, at rest. The formula asks for M = {by_batch.M.mean():.1f}. Blue: direction held"
     " where the full batch put it. Red: w trained on the batches as well.",
     source=batch_source,

@@ -274,8 +274,8 @@ for panel in picture:
     panel.ax.set_xticks([1 / 8, 1, 8], ["1/8", "1", "8"])
     panel.ax.minorticks_off()
 picture.show(
-    says="Left: multiply the inputs by a, and BN's rate follows by itself the a² that a best L2 "
-    "rate must be retuned to. Right: without retuning, BN's error stays; L2 and weight "
+    says="Rescale the inputs, and BN retunes its rate by itself. Left: multiply them by a, and the rate"
+    " follows the a² that a best L2 rate must be retuned to. Right: without retuning, BN's error stays; L2 and weight "
     "normalization, the control, lose what tuning had gained. At a = 1, where all are tuned, "
     f"BN's error is {errors['BN'][15]:.2f} of the target's variance and L2's "
     f"{errors['L2'][15]:.2f}. Weight normalization has L2's there: for least squares the two, "

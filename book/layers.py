@@ -253,7 +253,8 @@ for place, (kind, noise_std) in enumerate(cells):
 for panel in picture.panels[-2:]:
     panel.set(xlabel="step, counted from 1")
 picture.show(
-    says="Rates by layer from the first step to the last; blue is the last layer with BN. Left: sizes,"
+    says="Through training the rates of a layer get smaller."
+    " Rates by layer from the first step to the last; blue is the last layer with BN. Left: sizes,"
     " both axes logarithmic, means geometric. Right: how many units BN pushes out instead of holding"
     " in.",
     source=where,

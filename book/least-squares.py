@@ -236,7 +236,8 @@ for panel in picture:
     panel.ax.set_xticks(fitted_std * np.array([0.5, 1, 2]), ["½ Rσ_t", "Rσ_t", "2 Rσ_t"])
     panel.note(f"Rσ_t is {fitted_std:.2f}")
 picture.show(
-    says="Left: the rate against γ, closed form (line) and PyTorch units trained through "
+    says="The rate falls with γ and is zero at Rσ_t, where BN costs nothing."
+    " Left: the rate against γ, closed form (line) and PyTorch units trained through "
     "BatchNorm1d (dots). To the right of Rσ_t the rate is negative: BN inflates. Right: what it "
     "costs in training loss. Only at Rσ_t does BN cost nothing.",
     source=source,
@@ -285,8 +286,7 @@ for share, color in ((0.5, "l2"), (1.0, "batch"), (2.0, "noise")):
     picture[0].ax.annotate(name, (100, path[-1]), **place)
 picture[0].set(xlabel="gradient step", ylabel="rate λ", ylim=(None, 1.15))
 picture.show(
-    says="The rate along training, read at every step. It rises to the closed form (dashed) and "
-    "stays below it.",
+    says="Along training the rate rises to the closed form (dashed) and stays below it.",
     source=source,
     name="rate-along-training",
 )

@@ -178,7 +178,8 @@ picture[0].set(
 )
 at_end = np.median(collect(fixed, 0, "left")[:, -1], axis=1)
 picture.show(
-    says="Share of the gradient that the penalty does not balance, medians over units. When training"
+    says="When training ends, the penalty balances little of a network's gradient."
+    " Share of the gradient that the penalty does not balance, medians over units. When training"
     f" ends it is {at_end.mean():.0%} in the first layer of a network on mini-batches with γ fixed, and"
     f" {resting[-1]:.1%} in one unit on a full batch, which does head for rest.",
     source=where,
@@ -283,7 +284,8 @@ right.ax.plot([], [], "-", color=INK, label="end")
 right.ax.axhline(0, color=INK, linewidth=0.8)
 right.set(xlabel="units, sorted", title="λ, in units of the mean |λ|", legend=True)
 picture.show(
-    says="γ learned; on the right one network. The first hidden layer feeds another BN layer, so its"
+    says="With γ learned, rates of a layer that feeds another BN layer end on both sides of zero."
+    " On the right one network. The first hidden layer feeds another BN layer, so its"
     f" rates balance around zero; when training ends {negative['learned'][:, -1, 0].mean():.0%} of"
     f" them are negative. The last one is free to be held in:"
     f" {negative['learned'][:, -1, -1].mean():.0%}.",
@@ -389,7 +391,8 @@ right.set(xscale="log", xlabel=label, title="rate λ on the clean digits", ylim=
 path_ends = {name: (errors.min(), errors[-1], rates[-1]) for name, (errors, rates) in paths.items()}
 _, one_batch_error, one_batch_rate = path_ends["BN, one batch"]
 picture.show(
-    says="Dashed: where plain least squares ends, overfitted (above), and with the penalty ½|v|², which"
+    says="With a learned γ BN overfits one clean batch, and noise on the inputs prevents it."
+    " Dashed: where plain least squares ends, overfitted (above), and with the penalty ½|v|², which"
     " input noise is (below). On one clean batch BN's rate ends at"
     f" {one_batch_rate:.0e} and its test error, {one_batch_error:.2f}, heads for the upper line; with"
     f" noise it ends at {path_ends['BN, input noise 1'][1]:.2f}. The path on small batches is a noisy"
@@ -524,7 +527,8 @@ right.set(
     legend={"loc": "lower left"},
 )
 picture.show(
-    says="Left: what BN adds and what weight decay adds point in different directions. Right: for a"
+    says="What BN adds and what weight decay adds point in different directions."
+    " Left: the angle between them. Right: for a"
     f" typical unit of the first layer BN holds {stronger} directions harder than α says, the"
     f" strongest {relative[0]:.0f} times, and {(np.asarray(relative) < 0.01).sum()} less than a hundredth as hard.",
     source=where,
@@ -623,7 +627,8 @@ closed = Source(dataset, None, range(subsets), {"components": components, "digit
 few_set, few_best = (rates[:, 0].mean() for rates in rates_by[left])
 noisy_set, noisy_best = (rates[0, -1] for rates in rates_by[right])
 picture.show(
-    says=f"One γ = {tuned:.2f}, the best for {sizes[-1]:,} clean digits, then kept. Left: with"
+    says="A γ that was best for many clean digits is not for few or noisy ones."
+    f" One γ = {tuned:.2f}, the best for {sizes[-1]:,} clean digits, then kept. Left: with"
     f" {sizes[0]} digits BN sets {few_set:.2f} and {few_best:.2f} is best. Right, one subset: at noise"
     f" {noise_stds[-1]:g} BN sets {noisy_set:.2f} and {noisy_best:.2f} is best. Below zero BN inflates.",
     source=closed,
@@ -662,7 +667,8 @@ right.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says="Left: the best γ (dots) for three amounts of data; dotted: the one that is kept. Right: what"
+    says="BN rescales a fit to few digits and cannot turn it, as weight decay does."
+    " Left: the best γ (dots) for three amounts of data; dotted: the one that is kept. Right: what"
     " each way makes of few digits. Without noise BN's penalty rescales the fit but cannot turn it, as"
     " weight decay does.",
     source=closed,

@@ -212,7 +212,8 @@ panel.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says=f"{classes[0]} against {classes[1]}, 784 pixels: test error of three linear classifiers that fit all their"
+    says="On few images BN without noise ends far from the largest margin, and errs more."
+    f" {classes[0]} against {classes[1]}, 784 pixels: test error of three linear classifiers that fit all their"
     " images, or nearly so with noise.",
     source=source,
     name="margins-error",
@@ -314,7 +315,8 @@ panel.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says=f"Gradient descent with BN on {descent_rows} images. Where a step is large, raw weights grow and the step"
+    says="Raw weights grow where a step is large, and the step that counts shrinks."
+    f" Gradient descent with BN on {descent_rows} images. Where a step is large, raw weights grow and the step"
     " that counts shrinks with the square of their length.",
     source=Source(dataset, descent_rows, [0], {"classes": classes, "steps": descent_steps}),
     name="margins-descent",

@@ -160,7 +160,8 @@ picture[0].note(
 )
 training_of = {"network": name, "epochs": epochs, "batch_size": batch_size}
 picture.show(
-    says=f"What report.plot() draws: the layers of a {name} by depth, each with its rate in units of"
+    says="report.plot() draws every layer's rate by depth."
+    f" Here are the layers of a {name} by depth, each with its rate in units of"
     " weight_decay and two standard errors on either side.",
     source=source(**training_of, batches=report.batches),
     name="measure-report",
@@ -271,7 +272,8 @@ panel.note("shaded are the layers " + ", ".join(positive.index[free]))
 panel.set(ylim=(0, 1), ylabel="channels with λ > 0", xlabel="layer", legend=True)
 panel.ax.set_xticks(depths, positive.index, rotation=90, fontsize=8)
 picture.show(
-    says="How many channels of each layer BN holds in (rate above zero) after the same training with and"
+    says="A decay on γ holds channels in where no other BN follows."
+    " How many channels of each layer BN holds in (rate above zero) after the same training with and"
     " without decay on γ. Shaded: the layers whose output reaches the read-out along the skip"
     " connections without passing another BN.",
     source=source(

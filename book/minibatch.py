@@ -302,7 +302,8 @@ right.line(many, theory.minibatch_factor(many), "Gaussian data", "batch")
 right.set(xlabel="batch size M", title="$a_M$, mean of $s_B/\\sigma_z$", xscale="log")
 shrunk = ", ".join(f"{float(theory.minibatch_factor(M)):.3f} at {M}" for M in (4, 32, 128))
 picture.show(
-    says="Left: what batches of M are worth; dots are simulated, dashed lines the leading order."
+    says="Batches act as a decay on γ, and small ones shrink it more."
+    " Left: what batches of M are worth; dots are simulated, dashed lines the leading order."
     f" Right: the factor by which a learned γ is shrunk, {shrunk}.",
     source=generated(draws_a_point=2_000_000),
     name="minibatch-decay",

@@ -235,7 +235,8 @@ panel.set(
     xscale="log", yscale="log", legend={"fontsize": 9},
 )  # fmt: skip
 picture.show(
-    says="A dot is a hidden layer in one training: squared steps over squared lengths in its second half,"
+    says="Weights turn by steps over lengths, as the law says; AdamW has another law."
+    " A dot is a hidden layer in one training: squared steps over squared lengths in its second half,"
     " against the law. For AdamW the law is that of one common divisor.",
     source=source,
     name="momentum-turn",

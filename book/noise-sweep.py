@@ -284,7 +284,8 @@ for axis, ticks in ((fourth.ax.xaxis, [0.03, 0.1, 0.2]), (fourth.ax.yaxis, [0.05
 first.set(ylabel="BN's α")
 third.set(ylabel="BN's α")
 picture.show(
-    says="One least-squares unit, noise growing along each curve. Inputs of one variance, noise drawn"
+    says="Whether BN follows the best ridge depends on where the noise is."
+    " One least-squares unit, noise growing along each curve. Inputs of one variance, noise drawn"
     " once: BN follows less than half, in logarithms (top left), or, with γ fixed, hardly, then the wrong"
     " way (top right). Fresh noise: the best ridge first falls, in the end BN follows fully (bottom left)."
     " Unequal variances: no rule holds (bottom right).",
@@ -352,7 +353,8 @@ at_top = "; ".join(
     for way, shares in found.signal_share.items()
 )
 picture.show(
-    says="Mean share of signal over the units of the first layer."
+    says="Every network hears less of the digit as the noise grows."
+    " Mean share of signal over the units of the first layer."
     f" At noise {top:g}, in percent: {at_top}.",
     source=found.source,
     name="signal-share",
@@ -389,7 +391,8 @@ panel.set(
     legend={"fontsize": 9},
 )
 picture.show(
-    says="The shape of the pull: BN's follows the variances of the inputs, which noise makes alike."
+    says="BN pulls along the strong directions, weight decay along all alike."
+    " BN's follows the variances of the inputs, which noise makes alike."
     f" First direction over the median one: {', '.join(ratios)}.",
     source=Source(dataset, len(pixels), conditions={"network": "none"}),
     name="shape-of-the-pull",

@@ -462,7 +462,8 @@ right.set(
     ylim=(0, 1.7),
 )
 picture.show(
-    says="Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are"
+    says="Weak directions drown first, and BN gives their share to the strong ones."
+    " Left: each direction drowns where σ² reaches its variance (dots). Right: the weights are"
     " gain times Wiener factor. While weak directions drown, BN gives their share to the strong"
     f" ones: the strongest first grows to {relative[:, 0].max():.2f}.",
     source=four,
@@ -515,7 +516,8 @@ right.set(
     xlabel="noise_std σ", title="two rates", xscale="log", ylim=(-1.1, 1.25 * (1 + path.rate[0]))
 )
 picture.show(
-    says="Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise"
+    says="BN charges signal λ and noise 1 + λ."
+    " Left: BN keeps longer weights under strong noise. Right: signal is charged λ and noise"
     " 1 + λ, always one more. At low noise BN charges noise more than plain training on noise does"
     " (dashed), at high noise less.",
     source=four,
@@ -634,7 +636,8 @@ right.line(noise_stds[near], -turning[near], "on the clean loss, above", "signal
 right.dots(noise_stds[peak], path.rate[peak], "where α turns", "batch")
 right.set(xlabel="noise_std σ", title="rate and thresholds", xscale="log", legend=True)
 picture.show(
-    says="Left: the two L2-equivalent rates. α first rises with the noise, then falls through zero;"
+    says="In units of weight decay the rate first rises with the noise, then falls through zero."
+    " Left: the two L2-equivalent rates. α first rises with the noise, then falls through zero;"
     " on the clean loss the rate exceeds plain training on noise (dashed) as long as λ is positive."
     " Right: α rises while λ is above its threshold (dotted), 1/(2θ − 1).",
     source=four,

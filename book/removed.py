@@ -172,7 +172,8 @@ right.set(
     ylabel="|v|² for an output variance of 1",
 )
 picture.show(
-    says="Left: every unit of a trained network is on its ellipsoid. Right: squared lengths of the"
+    says="Every unit of a trained network is on its ellipsoid, in a box that leaves much room. Left: the"
+    " variances of outputs are those that the theorem says. Right: squared lengths of the"
     " effective weights in the box from 1/s_max to 1/s_min (orange bars). The box is wide: the median"
     f" unit is {', '.join(f'{median:.0f}' for median in medians.values())} times as long, squared, as"
     " the shortest vector with its output variance, layer by layer.",
@@ -312,8 +313,9 @@ right.set(
 )
 right.ax.margins(y=0.2)
 picture.show(
-    says=f"{10 * components} weights of ten logits without BN, one seed, and their distance from BN's"
-    " weights, a dot a seed. At BN's own rates they are BN's weights; at half, twice or none of them"
+    says="Without BN, weights that pay BN's own rates are BN's weights."
+    f" {10 * components} weights of ten logits without BN, one seed, and their distance from BN's"
+    " weights, a dot a seed. At half, twice or none of these rates"
     " they are not (some dots of «none» lie outside the frame). Largest gradient entry left: "
     + ", ".join(f"{name} {entry:.0e}" for name, entry in left_over.items())
     + ".",

@@ -153,7 +153,8 @@ middle = np.exp(np.log(by_hand[:, scales.index(1.0)]).mean())
 right.line(scales, middle * np.square(scales), "slope 2", "theory", "--", words=False, lw=1)
 over_scales(right, yscale="log", ylabel="α", legend=True)
 picture.show(
-    says="A ridge read-out of digits. Left: multiplying the inputs by a shifts the whole curve by"
+    says="Inputs times a ask for a rate times a², and BN's own follows by itself."
+    " A ridge read-out of digits. Left: multiplying the inputs by a shifts the whole curve by"
     " a². Right: so does the best rate move, and so does the L2-equivalent rate that BN sets, which"
     " nobody had to search for. The lines are parallel, not equal: how far they are apart depends"
     f" on γ = {gamma:g}.",
@@ -348,7 +349,8 @@ for name, (L, *_) in models.items():
     panel.line(scales, through, None, "theory", "--", words=False, lw=1)
 over_scales(panel, yscale="log", ylabel="rate, units of weight_decay", legend={"fontsize": 8})
 picture.show(
-    says="What a search finds at each scale without BN, and the rate that BN sets. Slopes of the"
+    says="Without BN the best weight_decay grows with the scale of the inputs, and a search has to follow."
+    " What a search finds at each scale without BN, and the rate that BN sets. Slopes of the"
     " searches: "
     + ", ".join(f"{as_text(found, '{:.2f}')} for {name}" for name, found in slopes.items())
     + ". Dashed: slope 2/L. Intervals are those of the logarithm.",
@@ -471,7 +473,8 @@ for label, accuracy, color, marker, aside in ways:
     panel.points(beside, difference, None, color, marker, scale="points", words=False)
 over_scales(panel, title="test accuracy, in points above BN's at a = 1", legend={"fontsize": 9})
 picture.show(
-    says="Test accuracy of a network with one hidden layer as its inputs are scaled, less the"
+    says="What a curve loses away from scale 1 is the price of not tuning again."
+    " Test accuracy of a network with one hidden layer as its inputs are scaled, less the"
     f" accuracy of BN at scale 1 with the same seed, in percent"
     f" {as_text(bn_accuracy[1.0], '{:.1f}')}. Without BN the learning rate moves with the scale in both"
     " arms.",

@@ -110,7 +110,8 @@ for panel, std in zip(picture, (0.5, 2.0, 6.0)):
     panel.note(f"a cloud along the diagonal, correlation {np.corrcoef(first, second)[0, 1]:.2f}")
 picture[0].set(ylabel="second copy")
 picture.show(
-    says="One unit, each dot a test digit. Little noise: both copies agree. Much noise: the first says"
+    says="What two noisy copies of an input agree on is the signal."
+    " One unit, each dot a test digit. Little noise: both copies agree. Much noise: the first says"
     " little about the second. Their covariance is the signal.",
     source=source(seeds[:1], trained_on_noise=noise_std),
     name="split-two-copies",
@@ -390,7 +391,8 @@ picture[0].set(ylim=(0, 1), ylabel="share of signal", legend={"loc": "lower righ
 gain = 100 * (shares[0] - shares[1])  # points
 rise = 100 * (shares[0][:, -2] - shares[0][:, 0])
 picture.show(
-    says="Noisy test digits, mean share of signal of the units of a layer. The network that met the"
+    says="Training on noise pays behind the first layer, in the share of signal."
+    " Noisy test digits, mean share of signal of the units of a layer. The network that met the"
     f" noise in training differs by {gain[:, 0].mean():+.1f} points in the first hidden layer and by"
     f" {gain[:, -2].mean():+.1f} in the last.",
     source=both_arms,
@@ -451,7 +453,8 @@ picture = Picture(2, 4, width=6.4, height=3.7)
 for panel, chosen in zip(picture, [*order[:4], *order[-4:]]):
     panel.image(trained[0].weight.detach().numpy()[chosen], f"{share[chosen]:.0%}")
 picture.show(
-    says="Weights of single units, with their shares of signal. Top: the units that hear most of the"
+    says="Units that hear the digit and units that hear the noise look alike: speckled."
+    " Weights of single units, with their shares of signal. Top: the units that hear most of the"
     " digit. Bottom: those that hear most of the noise. All are speckled, at the border too, where no"
     " digit ever taught them anything.",
     source=source(seeds[:1], trained_on_noise=noise_std, test_noise=noise_std),
@@ -488,7 +491,8 @@ right.note("layer means " + ", ".join(f"{name} {a:.2f}" for name, a in zip(names
 right.set(ylim=(0, 1), title="share of signal of each unit")
 right.ax.set_xticks(range(len(names)), names)
 picture.show(
-    says=f"A square of {erased_side} by {erased_side} pixels is erased. Each dot is a unit, each bar the"
+    says="Two copies find noise of any kind, erased pixels among them."
+    f" A square of {erased_side} by {erased_side} pixels is erased. Each dot is a unit, each bar the"
     " mean of its layer.",
     source=source(seeds[:1], trained_on_noise=0.0, erased_side=erased_side).of_images(),
     name="split-erased",

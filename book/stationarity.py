@@ -139,7 +139,8 @@ for panel, gamma in zip(picture, (0.7, 1.7)):
     panel.set(xlim=(-3.1, 3.1), ylim=(-3.1, 3.1))
 picture[0].set(ylabel="weight 2")
 picture.show(
-    says="Contours: the loss without BN. Ellipse: what BN can reach. At its lowest point the way down"
+    says="At rest the loss pulls along the ellipse's normal, and BN holds against it."
+    " Contours: the loss without BN. Ellipse: what BN can reach. At its lowest point the way down"
     " (orange) lies along the ellipse's normal (green). Left, γ is small: the loss pulls outward, BN"
     " holds the weights in, λ is positive. Right, γ is large: the loss pulls inward, BN holds the"
     " weights out, λ is negative.",
@@ -400,11 +401,13 @@ finding(
 # $\tfrac12\lambda_k v_k^\top\Sigma v_k$ for every logit. As a contrast it also pays half of that,
 # twice that, and nothing.
 
-# %%
+# %% tags=["hide-input"]
 digits = read_out(dataset, None, components, rows=digits_used)
 gray = digits.dataset.train.images.std(dtype=np.float64)  # back to pixels from 0 to 1
 features = torch.from_numpy(digits.inputs["train"] * gray)
 batch = features, torch.from_numpy(digits.labels["train"])
+
+# %%
 ten = {"widths": (components, 10), "normalize_output": True, "eps": 1e-30, "seed": seed}
 logits = models.network(**ten, gamma=gamma_digits, dtype=torch.float64)
 rest = twins.at_rest(logits, *batch)
@@ -448,8 +451,9 @@ right.set(
     xticks=[1e-15, 1e-10, 1e-5, 1],
 )
 picture.show(
-    says=f"{rest.weights.numel()} weights of ten logits. Only the rate that BN itself had set brings"
-    " back the network that BN had found (without any rate some weights lie beyond the frame)."
+    says="Only the rate that BN itself had set brings back its network."
+    f" {rest.weights.numel()} weights of ten logits. Without any rate"
+    " some weights lie beyond the frame."
     f" Gradient entries left: {rest.left:.0e} with BN, at most"
     f" {max(left for _, _, left in refits.values()):.0e} without.",
     source=fixed,
@@ -620,7 +624,8 @@ right.dots(ratios, settled[:, 1], "torch", "batch")
 right.ax.axvline(1, color=COLORS["none"], linestyle="--")
 right.set(xlabel="γ / (R σ_t)", ylabel="|w| when the optimizer stops", yscale="log")
 picture.show(
-    says="Left: with ε > 0 the rate cannot end below zero. Right: the cost. Where the rate is positive"
+    says="With ε > 0 no rate ends below zero, and a positive one has no rest."
+    " Left: the rate. Right: the cost. Where the rate is positive"
     " the raw weights run off, because the ellipsoid's surface is reached by no finite w; the"
     " optimizer stops on the way.",
     source=squares,

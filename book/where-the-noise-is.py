@@ -164,7 +164,8 @@ for panel, way in zip(picture, shown):
     panel.ax.title.set_fontsize(9)
     panel.note(f"{share(ways[way]):.0%} of the squared weights on the noisy left half")
 picture.show(
-    says="Weights of the read-out as images; left of the line is noise. With BN, trained on noise,"
+    says="Trained on noise, BN leaves the pixels where the noise is."
+    " Weights of the read-out as images; left of the line is noise. With BN, trained on noise,"
     f" {share(fit.weights):.0%} of the squared weights are there, in the clean fit"
     f" {share(ways['least squares, clean']):.0%}. Each image has its own colour scale.",
     source=source,
@@ -338,7 +339,8 @@ for panel, (level, arm) in zip(picture, both):
     left = (on_noise if level else on_clean)[arm].mean()
     panel.note(f"{arm}, trained {trained}: {left:.2f} of the squared weights on the left")
 picture.show(
-    says="Root mean square effective weights by pixel, bright is large, each on its own scale."
+    says="Training on noise moves weights between the halves of the image."
+    " Root mean square effective weights by pixel, bright is large, each on its own scale."
     f" Share on the left half, clean to noisy: {', '.join(from_to)}.",
     source=network,
     name="where-the-noise-is",
@@ -367,8 +369,9 @@ panel.level(0, color="none", style="-")
 panel.set(title="change of the share on the noisy half, points", legend={"fontsize": 9})
 panel.ax.set_xticks(range(len(arms)), list(arms))
 picture.show(
-    says="By how much the share of squared weights on the noisy half differs between training on noise"
-    " and training on clean digits. Below zero, weights leave the noise.",
+    says="Below zero, weights leave the noise."
+    " By how much the share of squared weights on the noisy half differs between training on noise"
+    " and training on clean digits.",
     source=network,
     name="weights-leave",
 )

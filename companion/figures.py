@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.gridspec import GridSpec
 
 from companion import page, records
+from companion.labels import ends_of_curves
 from companion.records import Figure
 from companion.statistics import intervals
 
@@ -125,17 +126,27 @@ class Picture:
             raise ValueError(
                 f"the words for figure {name!r} are {alt!r}: too few; use note() for what helpers did not draw"
             )
+        if re.match(r"(Left|Right|Top|Bottom|Dashed|Dotted)\b", says):
+            raise ValueError(f"says is {says!r}; its first sentence stands above the figure and says what it shows")
+        self._label()
         wide, png, narrow = _svg(self.figure, alt), _png(self.figure), ""
         if self._can_stack():
             self._stack()
+            self._label()
             narrow = f'<div class="plot-narrow">{_svg(self.figure, alt)}</div>'
         record = Figure(name, says + reading, alt, str(source), self.numbers(), base64.b64encode(png).decode())
         page.emit(
-            f'<figure class="plot" id="{name}"><div class="plot-scroll" tabindex="0">{wide}</div>{narrow}'
-            f"{records.caption_html(record)}</figure>",
+            f'<figure class="plot" id="{name}">{records.caption_html(record)}'
+            f'<div class="plot-scroll" tabindex="0">{wide}</div>{narrow}{records.notes_html(record)}</figure>',
             f"[figure {name}] {record.caption} Source: {record.source}.",
             record,
         )
+
+    def _label(self):
+        """Labels at the ends of curves where they fit; the layout before them says where the ends are."""
+        self.figure.draw_without_rendering()
+        for panel in self.panels:
+            panel.label_ends()
 
     def _can_stack(self):
         drawn_by_helpers = set(self.figure.axes) == set(self._axes.ravel())  # no colour bars, no twins
@@ -160,7 +171,7 @@ class Panel:
 
     def __init__(self, ax):
         self.ax, self.series, self.notes, self.marks, self.seeds = ax, [], [], set(), False
-        self.rows, self.is_image = [], False
+        self.rows, self.is_image, self._ends, self._legend = [], False, [], {}
 
     def line(self, x, y, label=None, color=None, style="-", marker="", words=True, **keywords):
         """A curve. Without `words` it has no part in the text alternative."""
@@ -229,10 +240,33 @@ class Panel:
         self.notes.append(words)
 
     def set(self, legend=False, **properties):
-        """``ax.set``; with `legend` true, or its keywords, a legend."""
+        """``ax.set``; with `legend` true, or its keywords, labels at the ends of curves, or a legend if they do not fit."""
         self.ax.set(**properties)
         if legend:
-            self.ax.legend(**(legend if isinstance(legend, dict) else {}))
+            self._legend = legend if isinstance(legend, dict) else {}
+            self.ax.legend(**self._legend)
+
+    def label_ends(self):
+        """Put labels where curves end in the place of the legend, if each has room there; True if they have."""
+        while self._ends:
+            self._ends.pop().remove()
+        legend = self.ax.get_legend()
+        if legend is None:
+            return False
+        legend.set_visible(True)
+        places = None if "title" in self._legend else ends_of_curves(self.ax)
+        if places is None:
+            return False
+        legend.set_visible(False)
+        size = self._legend.get("fontsize", 9)
+        for label, x, y, shift in places:
+            self._ends.append(
+                self.ax.annotate(
+                    label, (x, y), (5, shift), xycoords="axes fraction", textcoords="offset points", va="center",
+                    fontsize=size, annotation_clip=False,
+                )
+            )  # fmt: skip
+        return True
 
     def words(self):
         """What the panel shows, in one sentence."""

@@ -182,7 +182,7 @@ def table(frame, caption, source):
     if len(frame) > ROWS_IN_VIEW:
         shown = f"<details><summary>Table: {len(frame)} rows</summary>{shown}</details>"
     emit(
-        f'<figure class="plot">{shown}{records.caption_html(record)}</figure>',
+        f'<figure class="plot">{records.caption_html(record)}{shown}{records.notes_html(record)}</figure>',
         f"{frame.to_string()}\n[table] {record.caption} Source: {record.source}.",
         record,
     )

@@ -8,6 +8,7 @@ import functools
 import html
 import json
 import math
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -283,16 +284,38 @@ def as_json(record):
 
 
 def caption_html(record):
-    """The caption of a figure or table with its source: what a chapter shows, and where the build puts the number.
+    """What stands above a figure or table: the one sentence that says what it shows.
 
     Examples
     --------
-    >>> caption_html(Table("means", "closed form, no data"))
-    '<figcaption>means <small>Source: closed form, no data.</small></figcaption>'
+    >>> caption_html(Table("Means fall. Left: with noise.", "closed form, no data"))
+    '<figcaption>Means fall.</figcaption>'
     """
-    return (
-        f"<figcaption>{html.escape(record.caption)} <small>Source: {html.escape(record.source)}.</small></figcaption>"
-    )
+    return f"<figcaption>{html.escape(_split(record.caption)[0])}</figcaption>"
+
+
+def notes_html(record):
+    """What stands below it: how to read it, and where its numbers come from.
+
+    Examples
+    --------
+    >>> notes_html(Table("Means fall. Left: with noise.", "closed form, no data"))
+    '<p class="figure-notes">Left: with noise. <small>Source: closed form, no data.</small></p>'
+    """
+    rest, source = (html.escape(text) for text in (_split(record.caption)[1], record.source))
+    return f'<p class="figure-notes">{rest}{" " * bool(rest)}<small>Source: {source}.</small></p>'
+
+
+def _split(caption):
+    """The first sentence, and the rest.
+
+    Examples
+    --------
+    >>> _split("At 2.5 it is vs. 3 more. Dots: seeds. Bars: intervals.")
+    ('At 2.5 it is vs. 3 more.', 'Dots: seeds. Bars: intervals.')
+    """
+    first, *rest = re.split(r"(?<=[.!?]) (?=[A-Z«γαλε(])", caption, maxsplit=1)
+    return first, *(rest or [""])
 
 
 def from_json(data):

@@ -41,15 +41,14 @@ def captioned(markup, record, number, chapter, profile):
     -------
     str
     """
-    plain = records.caption_html(record)
     of_profile = "" if profile == "quick" else f" --profile {profile}"
+    above, below = records.caption_html(record), records.notes_html(record)
+    link = f'<a class="figure-number" href="{chapter}.html#{record.anchor}">Figure {number}.</a>'
     made = (
-        f'<figcaption><a class="figure-number" href="{chapter}.html#{record.anchor}">Figure {number}.</a> '
-        f"{plain.removeprefix('<figcaption>').removesuffix('</figcaption>')}"
         f'<small class="figure-files">{_links(record)} · made again by '
-        f"<code>python -m companion figure {html.escape(record.anchor)}{of_profile}</code></small></figcaption>"
+        f"<code>python -m companion figure {html.escape(record.anchor)}{of_profile}</code></small></p>"
     )
-    return markup.replace(plain, made)
+    return markup.replace(above, above.replace(">", f">{link} ", 1)).replace(below, below.removesuffix("</p>") + made)
 
 
 def files(notebooks):

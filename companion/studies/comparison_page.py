@@ -146,9 +146,9 @@ def main_picture(found, name):
     low, high = right.ax.get_ylim()  # room for the legend
     right.set(ylim=(low / 4, high), legend={"fontsize": 8, "loc": "lower left"})
     picture.show(
-        says=f"{found.data_name} in noise. Left: untuned BN against no regularization, weight normalization and the "
+        says=f"{answer(found)} {found.data_name} in noise. Left: untuned BN against no regularization, weight normalization and the "
         "best weight_decay of a search. Right: the L2-equivalent rate that BN set by itself, and the best "
-        f"weight_decay; geometric means. {answer(found)}",
+        f"weight_decay; geometric means.",
         source=found.source,
         name=name,
     )
@@ -179,7 +179,7 @@ def slope_picture(found, name):
         panel.set(xscale="log", yscale="log", xlabel="best weight_decay of the search", title=way)
     picture[0].set(ylabel="rate that BN set")
     picture.show(
-        says="Rate against rate: a thin line a seed, a dot a noise level, whose number stands beside the mean. On the "
+        says="BN follows a search where its dots run along the straight line. Rate against rate: a thin line a seed, a dot a noise level, whose number stands beside the mean. On the "
         "straight line BN would set what a search finds. Slope of the logarithms, 1 where BN follows fully: "
         + "; ".join(f"{way} {text}" for way, text in slope_of.items())
         + ".",
@@ -210,8 +210,8 @@ def regret_picture(found, name):
     picture[0].set(ylim=(low, high + (high - low) / 2), legend={"fontsize": 8, "loc": "upper left"})
     means = "; ".join(f"{way} {statistics.as_text(found.regret(way).mean(axis=1), '{:.2f}')}" for way in UNTUNED)
     picture.show(
-        says="What each untuned network loses against the best weight_decay (the line at 0); below the line it does "
-        f"better. Mean over noise levels in points of accuracy: {means}.",
+        says="What each untuned network loses against the best weight_decay is below zero where it does better. "
+        f"The line at 0 is that best decay. Mean over noise levels in points of accuracy: {means}.",
         source=found.source,
         name=name,
     )

@@ -16,7 +16,7 @@ def executed(*anchors, csv="x,y\n0,1\n"):
     cells = []
     for anchor in anchors:
         record = Figure(anchor, "What <to> see.", "a curve falls from 1 at 0 to 0.5 at 2.", "MNIST", csv, "aGk=")
-        markup = f'<figure class="plot" id="{anchor}">{CURVE}{records.caption_html(record)}</figure>'
+        markup = f'<figure id="{anchor}">{records.caption_html(record)}{CURVE}{records.notes_html(record)}</figure>'
         data = {records.MIME: records.as_json(record), "text/html": markup}
         cells.append({"cell_type": "code", "outputs": [{"data": data}]})
     return {"cells": cells}

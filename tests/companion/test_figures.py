@@ -182,3 +182,38 @@ def test_images_stay_side_by_side(shown):
         panel.image(np.arange(784.0), "weights")
     picture.show("What to see.", "closed form, no data", "name")
     assert "plot-narrow" not in shown[0]["text/html"]
+
+
+def of_curves(ends, labels=("BN", "weight decay", "closed form")):
+    picture = Picture()
+    for end, label in zip(ends, labels):
+        picture[0].line([0, 1, 2], [1.0, 0.5, end], label)
+    picture[0].set(ylim=(0, 1), legend=True)
+    picture.figure.draw_without_rendering()
+    return picture[0]
+
+
+def test_curves_that_end_apart_are_labelled_at_their_ends():
+    panel = of_curves([0.1, 0.4, 0.9])
+    assert panel.label_ends()
+    assert not panel.ax.get_legend().get_visible()
+    written = {text.get_text(): text.xy[1] for text in panel.ax.texts}
+    assert written == pytest.approx({"BN": 0.1, "weight decay": 0.4, "closed form": 0.9})
+    assert panel.label_ends() and len(panel.ax.texts) == 3  # again, as for another size
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [((0.5, 0.5, 0.5, 0.5, 0.5), "abcde"), ((0.1, 0.9), ("a name that is as long as half of the panel" * 2, "BN"))],
+)
+def test_where_labels_have_no_room_there_is_a_legend(ends, labels):
+    panel = of_curves(ends, labels)
+    assert not panel.label_ends()
+    assert panel.ax.get_legend().get_visible() and not panel.ax.texts
+
+
+def test_the_sentence_above_a_figure_says_what_it_shows():
+    picture = Picture()
+    picture[0].line([0, 1], [0.0, 1.0], "a rate that rises with the noise on its inputs")
+    with pytest.raises(ValueError, match="its first sentence stands above the figure and says what it shows"):
+        picture.show("Left: the rate.", "closed form, no data", "name")

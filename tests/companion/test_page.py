@@ -231,4 +231,5 @@ def test_a_long_table_is_folded_behind_its_caption(shown, rows, folded):
     table(pd.DataFrame({"rate": ["0.5"] * rows}), "Rates.", "closed form, no data")
     markup = shown[0]["text/html"]
     assert ("<details><summary>Table: 6 rows</summary>" in markup) == folded
-    assert markup.endswith("<figcaption>Rates. <small>Source: closed form, no data.</small></figcaption></figure>")
+    assert markup.startswith('<figure class="plot"><figcaption>Rates.</figcaption>')
+    assert markup.endswith('<p class="figure-notes"><small>Source: closed form, no data.</small></p></figure>')

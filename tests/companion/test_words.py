@@ -5,6 +5,7 @@ import re
 import pytest
 
 from companion import BOOK
+from companion.build import pages
 from companion.build.chapters import chapters
 
 POINTS = re.compile(r"\b(rows?|verdicts?|matrix|numbers?) (above|below) (say|says|show|shows|tell|tells)\b")
@@ -37,3 +38,8 @@ def test_a_chapter_says_what_it_builds_on_what_one_knows_after_it_and_ends_with_
     places = [text.find(f"## {heading}") for heading in wanted]
     assert -1 not in places and places == sorted(places)
     assert {"Derive", "Run"} <= set(re.findall(r"^\*\*\d\. (\w+)\.\*\*", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
+def test_a_chapter_shows_at_most_60_lines_of_code(chapter):
+    assert pages.visible_lines(chapter.notebook) <= 60
