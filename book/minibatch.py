@@ -468,7 +468,8 @@ for panel in picture:
     panel.ax.set_xticks(sizes, map(str, sizes))
     panel.ax.minorticks_off()
 picture.show(
-    says="Left: on Gaussian data the learned γ follows the law. Right: on digits it is shrunk more,"
+    says="On Gaussian data a learned γ follows the law for batches; digits shrink it more."
+    " Left: on Gaussian data the learned γ follows the law. Right: on digits it is shrunk more,"
     " to about where the average without assumption lies; that one is taken at the least-squares"
     f" direction, and with batches of {sizes[0]} the two are {learned_digits[0].mean():.3f} and"
     f" {no_assumption[0]:.3f}. Repetitions stand for seeds.",

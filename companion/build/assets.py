@@ -11,7 +11,7 @@ from pathlib import Path
 import tinycss2
 
 from companion import BOOK, ROOT
-from companion.build import BuildFailed
+from companion.build import BuildFailed, fonts, formulas
 from companion.build.node import esbuild
 
 SCRIPTS = ROOT / "companion" / "scripts"
@@ -29,6 +29,7 @@ NEEDED_FOR = {"design-tabs.js": "sd-tab-label", "copybutton.js": "highlight"}
 # what Bootstrap's script could make, and here makes only where a page has it
 WIDGETS = ("accordion", "carousel", "modal", "offcanvas", "popover", "toast")
 SMALL = 6000  # bytes: a font smaller than this is part of the stylesheet, and no request
+POLICY = '<meta http-equiv="Content-Security-Policy" content="{}">'
 KEPT = (".woff2", "LICENSE.MIT", "LICENSE.txt", "moving.js")
 
 
@@ -58,7 +59,8 @@ def join(site, pages):
     words = {one for one in re.findall(r"[A-Za-z_][\w-]*", code + own) if not one.startswith(WIDGETS)}
     names = classes | words | {"JXGtext"}
     once = reversed(dict.fromkeys(reversed(styles)))  # the last of its name is the one that counts
-    css = _without_idle_fonts("".join(_style(site / path, site / "_static", names) for path in once))
+    css = "".join(_style(site / path, site / "_static", names, frozenset(text)) for path in once)
+    pages, css = formulas.lighter(pages, _without_idle_fonts(css))
     # messages for the theme's authors are left out; errors stay
     code = esbuild(*(f"--pure:console.{kind}" for kind in ("log", "debug", "info")), text=code)
     files = {"_static/site.js": code, "_static/site.css": esbuild("--loader=css", text=css)}
@@ -77,7 +79,7 @@ def mode_script():
 
 
 def policy():
-    """The content security policy that the pages keep; styles are inline where mathematics and figures carry them."""
+    """The content security policy in every page; styles are inline where mathematics and figures carry them."""
     digest = base64.b64encode(hashlib.sha256(mode_script().encode()).digest()).decode()
     return (
         f"default-src 'self'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; "
@@ -118,7 +120,7 @@ def _code(site, scripts, classes):
     return "\n;".join([*pieces, (SCRIPTS / "page.js").read_text()])
 
 
-def _style(path, static, names):
+def _style(path, static, names, characters):
     """A stylesheet's rules for what is there, with the addresses as they are seen from `static`."""
 
     def seen(match):
@@ -126,15 +128,18 @@ def _style(path, static, names):
         if address.startswith(("data:", "#")):
             return match[0]
         file = path.parent / re.sub(r"[?#].*", "", address)
-        if file.suffix == ".woff2" and file.stat().st_size < SMALL:
-            return f"url(data:font/woff2;base64,{base64.b64encode(file.read_bytes()).decode()})"
+        if file.suffix == ".woff2":
+            font = fonts.with_characters(file, characters)
+            if len(font) < SMALL:
+                return f"url(data:font/woff2;base64,{base64.b64encode(font).decode()})"
+            file.write_bytes(font)
         return f"url({posixpath.relpath(file, static)})"
 
     css = re.sub(r',\s*url\([^)]*\.(?:woff|ttf)\)\s*format\("\w+"\)', "", path.read_text())
     imported = [path.parent / one for one in re.findall(r'@import "([^"]+)"', css)]
     css = purged(re.sub(r'@import "[^"]+";', "", css), names)
     css = re.sub(r"url\((\"[^\"]*\"|'[^']*'|[^)\"']*)\)", seen, css)
-    return "".join(_style(one, static, names) for one in imported) + css
+    return "".join(_style(one, static, names, characters) for one in imported) + css
 
 
 def _without_idle_fonts(css):
@@ -179,9 +184,9 @@ def _purged(rule, names):
 
 
 def _headed(page, marks):
-    """A page whose head asks for one stylesheet and one script."""
+    """A page whose head has the policy, and asks for one stylesheet and one script."""
     root = re.search(r'data-content_root="([^"]*)"', page)[1]
-    head = f'<script>{mode_script()}</script>\n<link rel="stylesheet" href="{root}{marks["_static/site.css"]}">\n'
+    head = f'{POLICY.format(policy())}\n<script>{mode_script()}</script>\n<link rel="stylesheet" href="{root}{marks["_static/site.css"]}">\n'
     head += f'<script defer src="{root}{marks["_static/site.js"]}"></script>'
     if "bd-search-container" in page:
         places = ((f"{root}{'' if name == 'searchindex.js' else '_static/'}{name}") for name in SEARCH)

@@ -12,6 +12,7 @@ FRONT = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{policy}
 <title>{title}</title>
 <meta http-equiv="refresh" content="0; url=book/index.html">
 </head>
@@ -45,9 +46,11 @@ def finish(site, address=""):
         places = "".join(f"<url><loc>{address}{name}</loc></url>\n" for name in pages if name.startswith("book/"))
         sitemap = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n'
         (site / "sitemap.xml").write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n{sitemap}')
-    for name, page in {**pages, "index.html": FRONT.format(title=title)}.items():
+    for name, page in {
+        **pages,
+        "index.html": FRONT.format(title=title, policy=assets.POLICY.format(assets.policy())),
+    }.items():
         (site / name).write_text(markup.compact(_thinned(page), plain))
-    (site / "_headers").write_text(f"/*\n  Content-Security-Policy: {assets.policy()}\n")
     (site / checksums.FILE).write_text(checksums.listed(site))
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from sphinx_autobuild.filter import IgnoreFilter
@@ -10,10 +11,12 @@ from sphinx_autobuild.middleware import JavascriptInjectorMiddleware
 from sphinx_autobuild.server import RebuildServer
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse
 from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from companion import BOOK, ROOT
+from companion.build import assets
 from companion.build.site import SITE
 
 NOT_SOURCES = [r"\.ipynb$", r"__pycache__", r"/\.[^/]+$", r"~$"]
@@ -29,6 +32,16 @@ class Rebuild:
         for path in changed_paths:
             print(f"changed: {path.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "companion", "book", "--profile", self.profile], cwd=ROOT, check=False)
+
+
+class Unguarded(StaticFiles):
+    """The site without its content security policy, which would stop the script that reloads a page."""
+
+    def file_response(self, full_path, *arguments, **keywords):
+        if not str(full_path).endswith(".html"):
+            return super().file_response(full_path, *arguments, **keywords)
+        page = Path(full_path).read_text()
+        return HTMLResponse(page.replace(assets.POLICY.format(assets.policy()), ""))
 
 
 def serve(profile, host="127.0.0.1", port=8000):
@@ -48,7 +61,7 @@ def serve(profile, host="127.0.0.1", port=8000):
     app = Starlette(
         routes=[
             WebSocketRoute("/websocket-reload", watcher, name="reload"),
-            Mount("/", app=StaticFiles(directory=SITE, html=True), name="static"),
+            Mount("/", app=Unguarded(directory=SITE, html=True), name="static"),
         ],
         middleware=[Middleware(JavascriptInjectorMiddleware, ws_url=address)],
         lifespan=watcher.lifespan,

@@ -83,7 +83,7 @@ def compact(page, plain=frozenset()):
     )
     # TeX beside MathML is for programs that ask for it: none does
     page = re.sub(r'</?semantics>|<annotation encoding="application/x-tex">[^<]*</annotation>', "", page)
-    return re.sub(r'<span((?: (?:class|style)="[^"]+")+)>', _unquoted, page)
+    return re.sub(r'<span((?: (?:class|style|aria-hidden)="[^"]+")+)>', _unquoted, page)
 
 
 def _unquoted(match):

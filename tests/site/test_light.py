@@ -1,10 +1,7 @@
 """How little a page asks for, that it keeps its content security policy, and that the checksums are those of the files."""
 
-import functools
-import http.server
 import re
 import subprocess
-import threading
 
 import pytest
 import yaml
@@ -57,30 +54,34 @@ def test_icons_are_drawings_and_no_handler_is_inside_a_page(site):
         assert not re.search(r'<(i|span) class="[^"]*\bfa[srb]?[ -]|\bonclick=|fontawesome', text), path
 
 
-def test_a_page_works_under_its_content_security_policy(browser, site):
-    policy = re.search(r"Content-Security-Policy: (.*)", (site / "_headers").read_text())[1]
-    assert policy == assets.policy() and "unsafe" not in policy.split("script-src")[1].split(";")[0]
-
-    class Strict(http.server.SimpleHTTPRequestHandler):
-        def end_headers(self):
-            self.send_header("Content-Security-Policy", policy)
-            super().end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Strict, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page, said = browser.new_context().new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.goto(f"http://127.0.0.1:{server.server_address[1]}/book/index.html", wait_until="networkidle")
+def test_a_page_works_under_its_content_security_policy(browser, site, address, tmp_path):
+    said = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', (site / "book/index.html").read_text())
+    assert said[1] == assets.policy() and "unsafe" not in said[1].split("script-src")[1].split(";")[0]
+    page, messages = browser.new_context().new_page(), []
+    page.on("console", lambda message: messages.append(message.text))
+    page.goto(f"{address}/book/index.html", wait_until="networkidle")
     page.locator(".moving[data-figure]").first.scroll_into_view_if_needed()
     page.wait_for_selector(".moving-board svg")
-    assert said == []
+    assert messages == []
     assert page.evaluate("document.documentElement.dataset.theme") in ("light", "dark")
     page.context.close()
-    server.shutdown()
-    server.server_close()
+
+
+def test_control_a_script_that_the_policy_does_not_know_is_stopped(browser, site, tmp_path):
+    text = (site / "404.html").read_text()
+    (tmp_path / "odd.html").write_text(text.replace("</body>", "<script>document.title = 'odd'</script></body>"))
+    page, messages = browser.new_context().new_page(), []
+    page.on("console", lambda message: messages.append(message.text))
+    page.goto((tmp_path / "odd.html").as_uri())
+    assert page.title() != "odd"
+    assert any("Content Security Policy" in one for one in messages)
+    page.context.close()
+
+
+def test_every_page_has_the_policy(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    assert [path for path in pages if path.read_text().count(assets.POLICY.format(assets.policy())) != 1] == []
 
 
 def test_no_page_is_there_that_nobody_asked_for(site):
