@@ -4,7 +4,7 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book live check test lint bench zoo reproduce data lab clean
+.PHONY: help book live check test lint bench zoo reproduce release data lab clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ zoo: $(ENV)/complete  ## hold the meter against autograd in every family of torc
 
 reproduce: $(ENV)/complete  ## build the commit twice, elsewhere, and name every file that differs
 	$(RUN) -m companion reproduce --profile $(PROFILE)
+
+release: $(ENV)/complete  ## the book, and beside it the site as a zip, results, notebooks, pins, a PDF, checksums
+	$(RUN) -m companion release --profile $(PROFILE)
 
 data: $(ENV)/complete  ## fetch MNIST and Fashion-MNIST into BNLIB_DATA, or the cache
 	$(RUN) -c "from bnlib import data; [print(name, 'is in', data.download(name)) for name in data.NAMES[1:]]"

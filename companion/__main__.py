@@ -1,8 +1,9 @@
-"""Command line: ``python -m companion book``, ``live``, ``chapter``, ``figure``, ``claim`` and ``reproduce``."""
+"""Command line: ``python -m companion --help`` lists the commands."""
 
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -33,7 +34,13 @@ def main(arguments=None):
     live = commands.add_parser("live", help="serve the book, and build what changes")
     live.add_argument("--port", type=int, default=8000)
     again = commands.add_parser("reproduce", help="build the commit twice, and name the files that differ")
-    for command in (book, live, chapter, figure, again):
+    release = commands.add_parser("release", help="build the site, and make what is attached to a release")
+    release.add_argument("--tag", help="fail unless it is that of the version")
+    compare = commands.add_parser("compare", help="the claims that have another verdict in another build")
+    compare.add_argument("old", type=Path, help="a file claims.json")
+    compare.add_argument("new", type=Path, help="another one")
+    commands.add_parser("outside", help="ask every address elsewhere that the site names whether it answers")
+    for command in (book, live, chapter, figure, again, release):
         command.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     options = parser.parse_args(arguments)
 
@@ -42,7 +49,7 @@ def main(arguments=None):
 
     try:
         commands = {"book": _book, "live": _live, "chapter": _chapter, "figure": _figure, "claim": _claim}
-        commands |= {"reproduce": _reproduce}
+        commands |= {"reproduce": _reproduce, "release": _release, "compare": _compare, "outside": _outside}
         sys.exit(commands[options.command](options))
     except (BuildFailed, UsageError) as error:
         sys.exit(f"error: {error}")
@@ -107,6 +114,34 @@ def _reproduce(options):
     from companion.build.reproduce import reproduce
 
     print(f"{reproduce(options.profile)} files compared, 0 differ")
+
+
+def _release(options):
+    from companion.build.release import release
+
+    options.jobs = None
+    _book(options)
+    for path in release(options.tag):
+        print(f"{path.stat().st_size / 1e6:7.1f} MB  {path}")
+
+
+def _compare(options):
+    from companion.build import compare
+
+    found = compare.changes(compare.read(options.old), compare.read(options.new))
+    print(compare.said(found))
+    return int(bool(found))
+
+
+def _outside(_):
+    from companion.build import outside
+    from companion.build.site import SITE
+
+    checked, dead = outside.dead(SITE)
+    for address, (reason, pages) in dead.items():
+        print(f"{address}: {reason}\n    named by {', '.join(pages)}")
+    print(f"{checked} addresses asked, {len(dead)} do not answer")
+    return int(bool(dead) or not checked)
 
 
 def _claim(options):

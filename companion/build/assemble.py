@@ -7,7 +7,7 @@ import nbformat
 import yaml
 
 from companion import BOOK, ROOT, records
-from companion.build import BuildFailed, figures, pages
+from companion.build import BuildFailed, cite, figures, pages
 from companion.build.node import esbuild
 from companion.build.npm import node_modules
 from companion.build.placeholders import Recorded
@@ -115,6 +115,7 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     titles = {chapter.name: chapter.title for chapter in chapters}
     made = {
         "book/claims.md": pages.claims_page(claims, titles, repository_url),
+        "book/bibliography.md": f"```bibtex\n{cite.bibtex(repository_url)}```",
         "book/built.md": pages.colophon(profile, notebooks),
         "book/findings.md": pages.findings(chapters, notebooks),
         "book/teach.md": pages.exercises(chapters),
@@ -122,6 +123,7 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     for name, text in made.items():
         written = files[name].decode()
         files[name] = (written.replace(MADE, text) if MADE in written else f"{written}\n{text}").encode()
+    files[f"book/{cite.FILE}"] = cite.bibtex(repository_url).encode()
     listed = figures.listed(notebooks, titles)
     files["book/teach.md"] = files["book/teach.md"].replace(FIGURES.encode(), listed.encode())
     known = Recorded(claims, titles, notebooks, profile)

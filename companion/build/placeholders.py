@@ -9,16 +9,17 @@ profile changes::
 - ``{verdict}`` gives the verdict;
 - ``{measured}`` gives number, claim, interval and verdict;
 - ``{figure}`` names the anchor of a figure, and gives the figure;
-- ``{speaks}`` gives the profile, the data and the seeds of the headlines.
+- ``{speaks}`` gives the profile, the data and the seeds of the headlines;
+- ``{weighed}`` gives what pages weigh: two chapters beside a default Jupyter Book (``pair``), or all (``every``).
 """
 
 import re
 from dataclasses import dataclass
 
-from companion.build import BuildFailed, figures, pages
+from companion.build import BuildFailed, figures, pages, weighed
 from companion.build.claims import recorded
 
-PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks)\}`([^`]*)`")
+PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks|weighed)\}`([^`]*)`")
 
 
 class NothingFits(BuildFailed):
@@ -101,3 +102,9 @@ class Recorded:
 
     def _speaks(self, _):
         return pages.speaks(self.claims)
+
+    def _weighed(self, words):
+        tables = {"pair": weighed.pair, "every": weighed.every}
+        if words not in tables:
+            raise NothingFits(f"is no table; they are: {', '.join(tables)}")
+        return tables[words](weighed.recorded())
