@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from sphinxcontrib import katex
 
 from bnlib import data
@@ -31,11 +32,33 @@ def test_the_library_needs_nothing_that_is_not_pinned():
     assert set(project["dependencies"]) <= set(pins())
 
 
-def test_environment_yml_reads_the_pins():
+def test_environment_yml_reads_the_pins_and_names_nothing_else():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    *conda, pip = environment["dependencies"]
-    assert conda == ["python=3.11", "pip"]
-    assert "-r requirements.txt" in pip["pip"]
+    assert environment == {
+        "name": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"],
+        "channels": ["conda-forge"],
+        "dependencies": ["python=3.11", "pip", {"pip": ["-r requirements.txt", "-e ."]}],
+    }
+    monthly = yaml.safe_load((ROOT / ".github" / "workflows" / "monthly.yml").read_text())
+    [conda] = [step["with"] for step in monthly["jobs"]["conda"]["steps"] if "environment-file" in step.get("with", {})]
+    assert conda == {"environment-file": "environment.yml", "activate-environment": environment["name"]}
+
+
+def section(title):
+    """Names in one section of requirements.txt."""
+    text = (ROOT / "requirements.txt").read_text()
+    return {line.split("==")[0] for line in text.split(f"# {title}\n")[1].split("\n\n")[0].splitlines()}
+
+
+def test_the_ranges_of_the_monthly_build_hold_the_pins():
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["book"]
+    wanted = [Requirement(line) for line in group]
+    assert {one.name for one in wanted} == section("what builds the book")
+    assert [one for one in wanted if not one.specifier.contains(pins()[one.name], prereleases=True)] == []
+
+
+def test_control_a_pin_beyond_its_range_is_noticed():
+    assert not Requirement("jupyter-book>=1,<2").specifier.contains("2.0.0")
 
 
 def test_nothing_else_pins_a_python_package():
