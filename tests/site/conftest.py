@@ -1,18 +1,11 @@
 """The book built for the tests, a server for its pages, and one browser a worker that looks at them."""
 
-import functools
-import http.server
 import os
-import shutil
-import threading
 
 import commands
 import pytest
-from playwright.sync_api import sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
+from companion.build import viewing
 
 
 @pytest.fixture(scope="session")
@@ -29,28 +22,18 @@ def site(smoke_book):
 @pytest.fixture(scope="session")
 def address(site):
     """Where the site is served on this machine."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with viewing.served(site) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def browser():
-    if not CHROMIUM:
+    if not viewing.CHROMIUM:
         if os.environ.get("CI"):
             pytest.fail("no Chromium on this machine; .ci/run installs it")
         pytest.skip("no Chromium on this machine: the site was not looked at in a browser")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with viewing.browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")
