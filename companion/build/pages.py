@@ -161,7 +161,7 @@ def _said(name, notebooks):
 def _data(check):
     seeds = check["seeds"]
     size = f", {check['train_size']:,} images" if check["train_size"] else ""
-    return f"{check['dataset']}{size}, seeds {min(seeds)} to {max(seeds)}"
+    return f"{plain(str(check['dataset']))}{size}, seeds {min(seeds)} to {max(seeds)}"
 
 
 def _measured(check):
@@ -264,7 +264,7 @@ def colophon(profile, notebooks):
     ]
     for name, notebook in notebooks.items():
         parameters = notebook["metadata"]["bnlib"]["parameters"].items()
-        lines.append(f"| `{name}` | {', '.join(f'`{key} = {value!r}`' for key, value in parameters) or 'none'} |")
+        lines.append(f"| `{name}` | {', '.join(code(f'{key} = {value!r}') for key, value in parameters) or 'none'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -316,8 +316,21 @@ def _precision(check):
 
 
 def plain(text):
-    """Words, not markup: a star or a dollar in them is one."""
-    return re.sub(r"([\\`*_$<>\[\]{}])", r"\\\1", text)
+    """Words, not markup: a star or a dollar in them is one, and a bar ends no cell of a table."""
+    return re.sub(r"([\\`*_$<>\[\]{}|])", r"\\\1", text)
+
+
+def code(text):
+    """Text as code in a cell of a table: more backticks around it than are in it.
+
+    Examples
+    --------
+    >>> code("gamma = 0.7"), code("a|b`c")
+    ('`gamma = 0.7`', '``a\\\\|b`c``')
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    room = " " if text.startswith("`") or text.endswith("`") else ""
+    return "`" * (longest + 1) + room + text.replace("|", "\\|") + room + "`" * (longest + 1)
 
 
 def _kinds_of_tests(path):
