@@ -5,7 +5,7 @@ import re
 import yaml
 
 from companion import ROOT
-from companion.build import assets, checksums, markup
+from companion.build import assets, checksums, markup, previews
 
 GONE = (".buildinfo", "_static/webpack-macros.html", "_static/sbt-webpack-macros.html")
 FRONT = """<!DOCTYPE html>
@@ -39,7 +39,7 @@ def finish(site, address=""):
     title = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
     pages.pop("index.html", None)
     pages = {name: markup.mended(page, drawings) for name, page in pages.items()}
-    pages = assets.join(site, pages)
+    pages = assets.join(site, previews.added(pages))
     if address:
         # a server shows this page at any depth
         pages["404.html"] = pages["404.html"].replace("<head>", f'<head>\n<base href="{address}">', 1)
