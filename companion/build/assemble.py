@@ -113,8 +113,9 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     """
     files = {f"book/{path.name}": path.read_bytes() for path in BOOK.iterdir() if path.suffix in (".md", ".bib")}
     titles = {chapter.name: chapter.title for chapter in chapters}
+    numbers = figures.numbers(notebooks)
     made = {
-        "book/claims.md": pages.claims_page(claims, titles, repository_url),
+        "book/claims.md": pages.claims_page(claims, titles, numbers, repository_url),
         "book/bibliography.md": f"```bibtex\n{cite.bibtex(repository_url)}```",
         "book/built.md": pages.colophon(profile, notebooks),
         "book/findings.md": pages.findings(chapters, notebooks),
@@ -129,7 +130,6 @@ def sources(chapters, notebooks, claims, profile, repository_url=""):
     known = Recorded(claims, titles, notebooks, profile)
     for name in [name for name in files if name.endswith(".md")]:
         files[name] = known.filled(name, files[name].decode()).encode()
-    numbers = figures.numbers(notebooks)
     for chapter in chapters:
         files[f"book/{chapter.name}.ipynb"] = page_of(chapter, notebooks[chapter.name], numbers, profile).encode()
     static = ROOT / "companion" / "static"

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from companion import ROOT
 from companion.build.chapters import CODE_FOLDED
 from companion.build.claims import holm, recorded
+from companion.build.map import drawing
 
 KINDS = ("exact", "numeric", "empirical")
 TEST_KINDS = ("exact", "torch", "property", "control")
@@ -26,8 +27,8 @@ WORDS_A_MINUTE = 220
 LINES_A_MINUTE = 20
 
 
-def claims_page(claims, titles, repository_url=""):
-    """What is put where ``book/claims.md`` has its mark: the headlines, then every claim with its rows folded.
+def claims_page(claims, titles, numbers, repository_url=""):
+    """What is put where ``book/claims.md`` has its mark: the map, the headlines, then every claim with its rows folded.
 
     Parameters
     ----------
@@ -35,9 +36,13 @@ def claims_page(claims, titles, repository_url=""):
         From `companion.build.claims.collect`.
     titles : dict of str to str
         Chapter name to title.
+    numbers : dict of str to int
+        From the anchor of a figure to its number.
     repository_url : str
     """
+    counts = {test: len(_tests_of(test)) for claim in claims for test in claim["tests"]}
     lines = [
+        f"```{{raw}} html\n{drawing(claims, numbers, counts, repository_url)}\n```\n",
         *_headlines(claims),
         "| claim | verdict | of the paper | proof | exact | numeric | empirical |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -333,10 +338,15 @@ def code(text):
     return "`" * (longest + 1) + room + text.replace("|", "\\|") + room + "`" * (longest + 1)
 
 
+def _tests_of(path):
+    """The names of the test functions of a file."""
+    names = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
+    return [name for name in names if name.startswith("test_")]
+
+
 def _kinds_of_tests(path):
     """How many test functions of each kind a file has, by their names."""
-    names = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
-    tests = [name for name in names if name.startswith("test_")]
+    tests = _tests_of(path)
     counts = Counter(name.split("_")[1] for name in tests if name.split("_")[1] in TEST_KINDS)
     return ", ".join(f"{counts[kind]} {kind}" for kind in TEST_KINDS if counts[kind]) or f"{len(tests)} tests"
 

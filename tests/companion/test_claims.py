@@ -118,7 +118,7 @@ def headlines(*p_values, stands_in=(7, 8)):
         }
         for i, p_value in enumerate(p_values)
     ]  # fmt: skip
-    page = pages.claims_page(rows, {"noise-sweep": "Noise"})
+    page = pages.claims_page(rows, {"noise-sweep": "Noise"}, {})
     return [line.split(" | ") for line in page.splitlines() if line.startswith("| [It rises]")]
 
 
@@ -144,7 +144,7 @@ def test_what_is_empirical_rests_on_its_runs_and_names_no_test_of_machinery_as_e
         ),
     ):
         (two_claims / "claims.yml").write_text(text)
-        page = pages.claims_page(collect(book, "quick"), titles)
+        page = pages.claims_page(collect(book, "quick"), titles, {})
         theorem, empirical = page[page.index("(claim-noise)") :].split("(claim-regret)")
         assert said in empirical and "Proof:" not in empirical
         assert "Proof: {prf:ref}`thm-noise`. Tests: `tests/theorems/test_noise.py` (" in theorem
