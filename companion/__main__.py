@@ -1,6 +1,7 @@
 """Command line: ``python -m companion --help`` lists the commands."""
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def main(arguments=None):
 
     from companion.build import BuildFailed
     from companion.build.chapters import UsageError
+    from companion.build.folder import not_written
 
     try:
         commands = {"book": _book, "live": _live, "chapter": _chapter, "figure": _figure, "claim": _claim}
@@ -53,20 +55,29 @@ def main(arguments=None):
         sys.exit(commands[options.command](options))
     except (BuildFailed, UsageError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (said := not_written(error)) is None:
+            raise
+        sys.exit(f"error: {said}")
+    except KeyboardInterrupt:
+        print("interrupted: the site is as it was, and the next build goes on from here", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _book(options):
-    from companion.build.chapters import budgets, chapters
+    from companion.build.chapters import budgets, chapters, limit
     from companion.build.execute import execute_all
+    from companion.build.folder import alone
     from companion.build.site import build
 
     budget = budgets() if options.profile == "quick" else None
-    ran = execute_all(chapters(), options.profile, options.jobs, budget)
-    print(
-        f"executed {len(ran)} of {len(chapters())} chapters"
-        + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
-    )
-    print(f"the book is at {build(options.profile)}")
+    with alone():
+        ran = execute_all(chapters(), options.profile, options.jobs, budget, limit(options.profile))
+        print(
+            f"executed {len(ran)} of {len(chapters())} chapters"
+            + (f": {', '.join(sorted(ran))}" if ran else ", none had changed")
+        )
+        print(f"the book is at {build(options.profile)}")
 
 
 def _live(options):
@@ -94,13 +105,15 @@ def _figure(options):
     from companion.build import figures
     from companion.build.chapters import find
     from companion.build.execute import execute, executed_path, is_current
+    from companion.build.folder import alone
     from companion.build.npm import node_modules
 
     node_modules()
     one = find(figures.chapter_of(options.name))
     parameters, target = one.parameters(options.profile), executed_path(one, options.profile)
-    if not is_current(one, parameters, target):
-        execute(one, parameters, target, progress=True)
+    with alone():
+        if not is_current(one, parameters, target):
+            execute(one, parameters, target, progress=True)
     made = figures.files({one.name: json.loads(target.read_text())})
     for name, content in made.items():
         path = BUILD / name
@@ -180,5 +193,10 @@ def _claim(options):
     return None
 
 
+def _terminate(number, frame):
+    raise KeyboardInterrupt  # so that a build that is asked to end leaves no process behind
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     main()

@@ -13,6 +13,7 @@ import yaml
 from bnlib import data, source
 from companion import BOOK, ROOT
 
+SETTINGS = ("seconds", "limit")  # in book/profiles.yml, beside the profiles
 CODE_FOLDED = {"hide-input", "remove-input", "hide-cell"}
 
 
@@ -112,10 +113,17 @@ def budgets():
     return _parsed((BOOK / "profiles.yml").read_text()).get("seconds", {})
 
 
+def limit(profile):
+    """After how many seconds a chapter is stopped under `profile`, from ``book/profiles.yml``; None: never."""
+    return _parsed((BOOK / "profiles.yml").read_text()).get("limit", {}).get(profile)
+
+
 def profiles():
     """Profile to chapter to parameters, from ``book/profiles.yml``; every name in it is checked."""
     table = {
-        name: settings for name, settings in _parsed((BOOK / "profiles.yml").read_text()).items() if name != "seconds"
+        name: settings
+        for name, settings in _parsed((BOOK / "profiles.yml").read_text()).items()
+        if name not in SETTINGS
     }
     names = {chapter.name: chapter for chapter in chapters()}
     for profile, settings in table.items():

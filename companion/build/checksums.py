@@ -18,6 +18,11 @@ def listed(site):
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums(site).items()))
 
 
+def are_right(site):
+    """Whether a site is what its list of sums says: no file cut, changed, lost or added."""
+    return (site / FILE).is_file() and (site / FILE).read_bytes() == listed(site).encode()
+
+
 def differing(one, other):
     """Names of the files that two sites do not share byte by byte."""
     first, second = sums(one), sums(other)

@@ -12,13 +12,15 @@ import sys
 from pathlib import Path
 
 from companion import BOOK, BUILD, ROOT, records
-from companion.build import BuildFailed, claims, figures, pages
+from companion.build import BuildFailed, checksums, claims, figures, pages
 from companion.build.chapters import chapters
-from companion.build.execute import executed_path
+from companion.build.execute import executed_path, is_current
+from companion.build.folder import recover, swap, write
 from companion.build.node import node_folder
 
 SITE = BUILD / "html"
 WORK = BUILD.absolute() / "sphinx"  # kept between builds, so that Sphinx reads what has changed alone
+TIED = Path(__file__).with_name("tied.py")
 EDITION = 1_767_225_600  # 1 January 2026, in seconds since 1970: the year in the footer
 
 
@@ -49,8 +51,14 @@ def build(profile, site=SITE):
     paths = {chapter.name: executed_path(chapter, profile) for chapter in book}
     repository_url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
     stamp, stamped = _stamp(paths, profile, repository_url), BUILD / "site.json"
-    if (site / "index.html").is_file() and stamped.is_file() and json.loads(stamped.read_text()) == [stamp, str(site)]:
+    wanted = json.dumps([stamp, str(site)])
+    recover(site)
+    if stamped.is_file() and stamped.read_bytes() == wanted.encode() and checksums.are_right(site):
         return site / "index.html"
+    if edited := [one.name for one in chapters() if not is_current(one, one.parameters(profile), paths[one.name])]:
+        raise SiteFailed(f"edited while the book was made, or never run: {', '.join(edited)}; run `make book` again")
+    for left in BUILD.glob("next-*"):  # by a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
     from companion.build import assemble, finish  # nbformat takes most of a second, which nothing to do need not spend
 
     notebooks = {name: json.loads(path.read_text()) for name, path in paths.items()}
@@ -73,8 +81,8 @@ def build(profile, site=SITE):
             download.with_suffix(".py").write_text(chapter.path.read_text())
         finish.finish(new, assemble.site_address())
         stamped.unlink(missing_ok=True)
-        _swap(new, site)
-        stamped.write_text(json.dumps([stamp, str(site)]))
+        swap(new, site)
+        write(stamped, wanted)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return site / "index.html"
@@ -126,22 +134,30 @@ def _jupyter_book(files):
         "SOURCE_DATE_EPOCH": str(EDITION),
     }
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", "-n", "-W", "--keep-going", "--path-output", WORK, source]
+    command = [sys.executable, TIED, program, "build", "-n", "-W", "--keep-going", "--path-output", WORK, source]
     log = WORK / "sphinx.log"
     with log.open("w") as output:
         # a session of its own: if Sphinx dies, the KaTeX server that it started has to go too
         builder = subprocess.Popen(
-            command, cwd=source, env=environment, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=source,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             status = builder.wait()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(builder.pid, signal.SIGKILL)
+            builder.stdin.close()
     if status:
         lines = log.read_text().splitlines()
         problems = [line for line in lines if re.search(r"WARNING|ERROR|rror:", line)]
-        raise SiteFailed("\n".join(problems or lines[-30:]))
+        said = "\n".join(problems or lines[-30:])
+        raise SiteFailed(said or f"Sphinx ended with {status} and said nothing; is the disk full?")
     frame.write_text(wanted)
     return WORK / "_build" / "html"
 
@@ -156,13 +172,3 @@ def sync(folder, files):
         if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-
-
-def _swap(new, site):
-    old = site.with_name(f"{site.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if site.exists():
-        site.rename(old)
-    site.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(new, site)
-    shutil.rmtree(old, ignore_errors=True)
