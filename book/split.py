@@ -96,7 +96,7 @@ def source(seeds, **conditions):
 
 
 rng = np.random.default_rng(seeds[0])
-some = inputs["test"][:1000]
+some = inputs["test"][:400]
 unit = int(values(trained, some)[0].std(axis=0).argmax())
 picture = Picture(1, 3, width=7.4, height=3.2, sharex=True, sharey=True)
 for panel, std in zip(picture, (0.5, 2.0, 6.0)):

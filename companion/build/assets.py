@@ -24,10 +24,10 @@ SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 OF_ONE_PAGE = ("DOCUMENTATION_OPTIONS.pagename", "// Activate the search field")
 # icons are drawings in the page: see `companion.build.markup`
 ICONS = "fontawesome"
+# menus and titles that a browser has of its own: see `companion.build.markup`
+BOOTSTRAP = "scripts/bootstrap.js"
 # a script, and the class without which it has nothing to do
 NEEDED_FOR = {"design-tabs.js": "sd-tab-label", "copybutton.js": "highlight"}
-# what Bootstrap's script could make, and here makes only where a page has it
-WIDGETS = ("accordion", "carousel", "modal", "offcanvas", "popover", "toast")
 SMALL = 6000  # bytes: a font smaller than this is part of the stylesheet, and no request
 POLICY = '<meta http-equiv="Content-Security-Policy" content="{}">'
 KEPT = (".woff2", "LICENSE.MIT", "LICENSE.txt", "moving.js")
@@ -56,14 +56,17 @@ def join(site, pages):
         styles += _styles(name, page)
     code = _code(site, scripts, classes)
     own = "".join(path.read_text() for path in (BOOK / "moving").glob("*.js"))
-    words = {one for one in re.findall(r"[A-Za-z_][\w-]*", code + own) if not one.startswith(WIDGETS)}
+    # a script names a class in a string
+    said = re.findall(r"""(["'`])((?:(?!\1)[^\\\n]|\\.)*)\1""", code + own)
+    words = {word for _, text in said for word in re.findall(r"[A-Za-z_][\w-]*", text)}
     names = classes | words | {"JXGtext"}
     once = reversed(dict.fromkeys(reversed(styles)))  # the last of its name is the one that counts
     css = "".join(_style(site / path, site / "_static", names, frozenset(text)) for path in once)
     pages, css = formulas.lighter(pages, _without_idle_fonts(css))
     # messages for the theme's authors are left out; errors stay
     code = esbuild(*(f"--pure:console.{kind}" for kind in ("log", "debug", "info")), text=code)
-    files = {"_static/site.js": code, "_static/site.css": esbuild("--loader=css", text=css)}
+    css = without_idle_properties(esbuild("--loader=css", text=css), code + own + "".join(pages.values()))
+    files = {"_static/site.js": code, "_static/site.css": css}
     for name, content in files.items():
         (site / name).write_text(content)
     marks = {name: f"{name}?v={zlib.crc32(content.encode()):08x}" for name, content in files.items()}
@@ -93,7 +96,7 @@ def _scripts(page, text):
     for attributes, body in SCRIPT.findall(text):
         source = ADDRESS.search(attributes)
         (later if "defer" in attributes else now).append(_place(page, source[1]) if source else body.strip())
-    found = [one for one in now + later if not one.endswith(SEARCH) and ICONS not in one]
+    found = [one for one in now + later if not one.endswith((*SEARCH, BOOTSTRAP)) and ICONS not in one]
     return [one for one in found if not any(mark in one for mark in (*OF_ONE_PAGE, "dataset.mode ="))]
 
 
@@ -148,6 +151,29 @@ def _without_idle_fonts(css):
     rest = re.sub(r"@font-face\s*\{[^}]*\}", "", css)
     family = re.compile(r"font-family:\s*[\"']?([\w -]+)")
     return "".join(face for face in faces if family.search(face)[1] in rest) + rest
+
+
+def without_idle_properties(css, elsewhere):
+    """A minified stylesheet without the custom properties that nothing reads.
+
+    Parameters
+    ----------
+    css : str
+    elsewhere : str
+        Pages and scripts, which may read one too.
+
+    Examples
+    --------
+    >>> without_idle_properties(":root{--a:var(--b);--b:1px;--c:red;top:var(--d)}.x{--c:blue}", "--d")
+    ':root{top:var(--d)}'
+    """
+    while True:
+        read = set(re.findall(r"var\((--[\w-]+)", css)) | set(re.findall(r"--[\w-]+", elsewhere))
+        idle = "|".join(sorted(set(re.findall(r"(?<=[{;])(--[\w-]+):", css)) - read))
+        less = re.sub(rf"(?<=[{{;}}])(?:{idle}):[^;{{}}]*(?:;|(?=\}}))", "", css) if idle else css
+        if less == css:
+            return re.sub(r"(?<=[{}])[^{}@]+\{\}", "", css.replace(";}", "}"))
+        css = less
 
 
 def purged(css, names):

@@ -1,4 +1,4 @@
-"""Formulas in fewer bytes: KaTeX writes its class names and styles out at every letter of every formula."""
+"""Formulas in fewer bytes: KaTeX writes long elements, class names and styles at every letter of every formula."""
 
 import re
 from collections import Counter
@@ -32,9 +32,9 @@ def lighter(pages, css):
     >>> formula = '<span class="katex"><span class="katex-html"><span class="mord mathnormal">x</span><span class="mord">1</span></span></span>'
     >>> pages, css = lighter({"a": formula}, ".katex .mathnormal{color:red}.mathnormal{top:0}")
     >>> pages["a"]
-    '<span class="katex"><span class="katex-html"><span class="A">x</span>1</span></span>'
+    '<span class="katex"><span class="katex-html"><i class="A">x</i>1</span></span>'
     >>> css
-    '.katex .A{color:red}.mathnormal{top:0}'
+    '.katex .A{color:red}.mathnormal{top:0}.katex-html i{font-style:inherit}'
     """
     known = {name for selector in RULE.findall(css) if ".katex" in selector for name in NAME.findall(selector)}
     classes, styles = Counter(), Counter()
@@ -52,7 +52,7 @@ def lighter(pages, css):
     css = RULE.sub(lambda found: _selector(found[1], short) + "{", css)
     # as binding as it was inside the element
     rules = (f".katex .{short[style]}{{{_binding(style)}}}" for style in sorted(often))
-    return pages, css + "".join(rules)
+    return pages, f"{css}.katex-html i{{font-style:inherit}}" + "".join(rules)
 
 
 def _short():
@@ -85,15 +85,16 @@ def _tags(page):
 def _renamed(page, known, short):
     pieces = TAG.split(page)
     inside = {place: tag for tag, place in _tags(page)}
-    stays = []  # of the elements around
+    ends = []  # of the elements around
     for place in range(1, len(pieces), 2):
         if pieces[place] == "</span>":
-            if not stays.pop():
-                pieces[place] = ""
-            continue
-        tag = _named(pieces[place], known, short) if place in inside else pieces[place]
-        stays.append(place not in inside or tag != "<span>")
-        pieces[place] = tag if stays[-1] else ""
+            pieces[place] = ends.pop()
+        elif place in inside:
+            tag = _named(pieces[place], known, short)
+            ends.append("" if tag == "<span>" else "</i>")
+            pieces[place] = "" if tag == "<span>" else tag.replace("<span", "<i", 1)
+        else:
+            ends.append("</span>")
     return "".join(pieces)
 
 
@@ -109,4 +110,5 @@ def _named(tag, known, short):
 def _selector(text, short):
     if ".katex" not in text:
         return text
+    text = re.sub(r"(?<![\w.#-])span(?![\w-])", "i", text)
     return NAME.sub(lambda found: f".{short.get(found[1], found[1])}", text)

@@ -6,7 +6,14 @@ from functools import lru_cache
 from companion.build import BuildFailed
 
 ICON = re.compile(r'<(i|span) class="([^"]*\bfa[srb]?[ -][^"]*)"([^>]*)></\1>')
+# a menu that opens without a script
+MENU = re.compile(
+    r'<div class="(dropdown [^"]*)">\s*<button class="(btn dropdown-toggle)"[^>]*(aria-label="[^"]*")>(.*?)</button>'
+    r'\s*<ul class="dropdown-menu">(.*?)</ul>\s*</div>',
+    re.DOTALL,
+)
 DOES = {"window.print()": "print", "toggleFullScreen()": "fullscreen"}
+PRE = re.compile(r'<span class="pre">([^<]*)</span>')
 FAULTS = {
     # the corner of a table is no heading
     "<th></th>": "<td></td>",
@@ -33,6 +40,12 @@ def mended(page, drawings):
         r'<a class="navbar-brand logo".*?</a>', r'<nav aria-label="Front page">\g<0></nav>', page, flags=re.DOTALL
     )
     page = ICON.sub(lambda match: _icon(match, drawings), page)
+    page = MENU.sub(
+        r'<details class="\1"><summary class="\2" \3>\4</summary><ul class="dropdown-menu">\5</ul></details>', page
+    )
+    # the browser shows a title by itself
+    page = re.sub(r' data-bs-(?:toggle|placement)="\w+"', "", page).replace(" data-bs-title=", " title=")
+    page = re.sub(r'<dt class="sig.*?</dt>', lambda found: PRE.sub(r"\1", found[0]), page, flags=re.DOTALL)
     page = re.sub(r'\bonclick="([^"]*)"', _handler, page)
     names = {}
     return re.sub(r"<svg role=\"img\".*?</svg>", lambda match: lighter(match[0], names), page, flags=re.DOTALL)
@@ -83,13 +96,13 @@ def compact(page, plain=frozenset()):
     )
     # TeX beside MathML is for programs that ask for it: none does
     page = re.sub(r'</?semantics>|<annotation encoding="application/x-tex">[^<]*</annotation>', "", page)
-    return re.sub(r'<span((?: (?:class|style|aria-hidden)="[^"]+")+)>', _unquoted, page)
+    return re.sub(r'<(span|i)((?: (?:class|style|aria-hidden)="[^"]+")+)>', _unquoted, page)
 
 
 def _unquoted(match):
-    attributes = re.sub(r'(?<=[:-])0(?=\.\d)|;(?="$)', "", match[1])
+    attributes = re.sub(r'(?<=[:-])0(?=\.\d)|;(?="$)', "", match[2])
     attributes = re.sub(r'="([^ "=<>`\']+)"', r"=\1", attributes)
-    return f"<span{attributes}>"
+    return f"<{match[1]}{attributes}>"
 
 
 def _handler(match):
