@@ -13,7 +13,7 @@ from companion.build.claims import VERDICTS
 PROVEN = "proven, checked"
 # by verdict: the class that gives its colour, and a sign for those who do not see it
 STATES = {PROVEN: ("yes", "✓"), "borne out": ("yes", "✓"), "undecided": ("open", "○"), "not borne out": ("no", "✗")}
-COLUMNS = {"claim": 0, "proof": 150, "tests": 202, "figures": 296, "verdict": 444}  # left edges, in pixels
+COLUMNS = {"claim": 0, "proof": 154, "tests": 204, "figures": 297, "verdict": 444}  # left edges, in pixels
 PHONE = 288  # pixels: what a page of 320 has room for
 HIGH, STEP, GAP = 24, 28, 8  # pixels: a part, from line to line, between parts
 EXPLAINED = (
@@ -141,8 +141,8 @@ def _rests_on(claim, sharing, numbers, counts, repository_url):
 
 def _pill(words, name, address, x, y, kind=""):
     """Words in a frame: a link if there is an address; `name` says what they are, and contains them."""
-    letter = 8.4 if kind == "map-word" else 6.6  # pixels: these are bold
-    width = max(HIGH, round(letter * len(words) + 12))
+    letter, edges = (8.4, 16) if kind == "map-word" else (6.6, 12)  # pixels: names of claims are bold
+    width = max(HIGH, round(letter * len(words) + edges))
     shape = f'<rect width="{width}" height="{HIGH}" rx="{HIGH / 2:g}"/><text x="{width / 2:g}" y="16">{words}</text>'
     name = html.escape(name)
     if address:
