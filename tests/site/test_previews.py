@@ -5,6 +5,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from companion import BOOK
 from companion.build import previews
 
 BOX = "#preview"
@@ -209,6 +210,14 @@ def test_every_theorem_citation_and_term_of_another_page_has_one_template_and_fe
             assert re.sub(r"<[^>]*>", "", words).strip(), address
             assert not re.search(r"<a\b|<span| id=|\$|<script|<svg", words), address
             assert f'href="{address}"' in article
+
+
+def test_every_reference_of_the_bibliography_is_a_link(site):
+    page = (site / "book" / "bibliography.html").read_text()
+    entries = re.findall(r'<div class="citation".*?</div>', page, flags=re.DOTALL)
+    assert len(entries) == (BOOK / "references.bib").read_text().count("\n  title = ")
+    places = r'href="https?://(?:doi\.org/10\.|arxiv\.org/abs/\d|yann\.lecun\.com/exdb/mnist)'
+    assert [entry for entry in entries if not re.search(places, entry)] == []
 
 
 def test_control_a_place_that_is_not_there_has_no_preview():
