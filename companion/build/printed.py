@@ -14,11 +14,17 @@ FOOT = """<div style="font: 8px sans-serif; width: 100%; text-align: center; col
 <span class="pageNumber"></span></div>"""
 # what only one of forty pages may say, and what paper has no use for
 STYLE = """<style>
-@page { size: A4; margin: 18mm 16mm 20mm }
+@page { size: A4; margin: 18mm 17mm 20mm }
+html { font-size: 12px }
 body { background: #fff }
-.whole { max-width: none; padding: 0; font-size: 10.5pt }
-.whole > section { break-before: page }
-.whole .headerlink, .whole .copybtn, .whole script, .whole .moving-board { display: none }
+.whole { max-width: none; padding: 0 }
+.whole > section { break-after: page }
+.whole h1 { font-size: 2rem }
+.whole h2 { font-size: 1.5rem }
+.whole figure, .whole .math, .whole tr, .whole :is(h1, h2, h3, h4) { break-inside: avoid }
+.whole :is(h1, h2, h3, h4) { break-after: avoid; margin-top: 0; padding-top: 1em }
+.whole .sd-row > * { flex: 0 0 100%; width: 100% }
+.whole .headerlink, .whole .copybtn { display: none }
 </style>"""
 
 
@@ -44,8 +50,16 @@ def joined(texts):
     names = {name.rpartition("/")[2]: f"p{number}" for number, name in enumerate(texts)}
     first = next(iter(texts.values()))
     head = first[: first.index("<body")].replace("</head>", f"{STYLE}</head>")
-    articles = (_article(text, names[name.rpartition("/")[2]], names) for name, text in texts.items())
-    return f'{head}<body><main class="whole bd-article">{"".join(articles)}</main></body></html>'
+    articles = {names[name.rpartition("/")[2]]: text for name, text in texts.items()}
+    listed = "".join(f'<li><a href="#{own}">{_title(text)}</a></li>' for own, text in articles.items())
+    made = [_article(text, own, names) for own, text in articles.items()]
+    made.insert(1, f"<section><h1>Contents</h1><ul>{listed}</ul></section>")
+    return f'{head}<body><main class="whole bd-article">{"".join(made)}</main></body></html>'
+
+
+def _title(text):
+    """What the window of a page is called, its number in front."""
+    return re.search(r"<title>(.*?)(?: &#8212; .*)?</title>", text, flags=re.DOTALL)[1]
 
 
 def _article(text, own, names):

@@ -142,13 +142,13 @@ def test_the_moving_figures_become_one_script():
 def test_pages_of_the_book_are_filled_before_sphinx_reads_them(chapter, executed, tmp_path, monkeypatch):
     there = {"chapter": "noise", "statement": "rate at noise_std 3", "anchor": "check-1"}
     check = there | {"measured": 2.0, "low": None}
-    for name in ("claims", "built", "findings", "teach", "which"):
+    for name in ("bibliography", "claims", "built", "findings", "teach", "which"):
         (tmp_path / f"{name}.md").write_text("# A page\n\n{value}`noise: rate at noise_std 3`\n")
     monkeypatch.setattr(assemble, "BOOK", tmp_path)
     monkeypatch.setattr(assemble, "_vendored", dict)
     monkeypatch.setattr(pages, "claims_page", lambda *_: "")
     monkeypatch.setattr(pages, "colophon", lambda *_: "")
     files = assemble.sources([chapter], {"noise": executed}, [{"checks": [check]}], "quick")
-    for name in ("claims", "built", "findings", "teach", "which"):
+    for name in ("bibliography", "claims", "built", "findings", "teach", "which"):
         assert b'<a href="noise.html#check-1">2.00</a>' in files[f"book/{name}.md"]
     assert r"- The rate is 1.50 \* \$x\$." in files["book/findings.md"].decode()

@@ -149,18 +149,19 @@ def test_a_version_without_a_section_or_date_is_refused():
 def test_the_book_on_paper_has_every_page_and_its_links_stay_inside():
     whole = printed.joined(
         {
-            "book/index": '<html><head></head><body><article id="x"><a href="noise.html#one">a</a><a href="#top">b</a>'
+            "book/index": '<html><head><title>Book</title></head><body><article id="x"><a href="noise.html#one">a</a><a href="#top">b</a>'
             '<svg><path id="f.0"></path><use href="#f.0"></use><g clip-path="url(#f.0)"></g></svg></article></body>',
-            "book/noise": '<html><body><article><h1 id=one>N</h1><a href="index.html">c</a><script>1</script>'
+            "book/noise": '<html><head><title>6. Noise &#8212; Book</title></head><body><article><h1 id=one>N</h1><a href="index.html">c</a><script>1</script>'
             '<a href="https://example.org/noise.html#one">d</a><a href="../claims.json">e</a></article></body>',
         }
     )
     places = re.findall(r'\bid="([^"]+)"', whole)
     assert len(places) == len(set(places)) and {"p0", "p1", "p0-f.0", "p1-one"} <= set(places)
     assert re.findall(r'href="([^"]*)"', whole) == [
-        "#p1-one", "#p0-top", "#p0-f.0", "#p0", "https://example.org/noise.html#one", "../claims.json",
+        "#p1-one", "#p0-top", "#p0-f.0", "#p0", "#p1", "#p0", "https://example.org/noise.html#one", "../claims.json",
     ]  # fmt: skip
     assert "url(#p0-f.0)" in whole and "<script" not in whole
+    assert '<li><a href="#p1">6. Noise</a></li>' in whole
 
 
 def uses(workflow):
