@@ -10,7 +10,7 @@ from companion import ROOT
 
 PROFILE = "tiny"
 LIMIT = 30  # seconds that a chapter may take
-NEEDED = ("bnlib", "companion", "_config.yml", "requirements.txt", "package.json", "package-lock.json")
+NEEDED = ("bnlib", "companion", "_config.yml", "requirements.txt", "package.json", "package-lock.json", "CITATION.cff")
 SILENT = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
 
 CHAPTER = """\
@@ -42,6 +42,7 @@ offer(pandas.DataFrame({{"count": [count], "twice": [2 * count]}}), "{name}.csv"
 """
 PAGES = {
     "index.md": "# A tiny book\n\n{value}`one: twice one` is twice one.\n",
+    "bibliography.md": "# Bibliography\n",
     "claims.md": "# Claims\n",
     "built.md": "# How it was built\n",
     "findings.md": "# What was found\n",
