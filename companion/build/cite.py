@@ -36,7 +36,7 @@ def bibtex(address=""):
     [paper] = companion["references"]
     released = companion["date-released"]
     number = paper["doi"].partition("arXiv.")[2]
-    return _entry(
+    paper_entry = _entry(
         "misc",
         f"{paper['authors'][0]['family-names'].lower()}{paper['year']}",
         author=_people(paper["authors"]),
@@ -46,7 +46,8 @@ def bibtex(address=""):
         archivePrefix="arXiv",
         doi=paper["doi"],
         url=paper["url"],
-    ) + _entry(
+    )
+    own_entry = _entry(
         "software",
         "batchnorm-rate",
         author=_people(companion["authors"]),
@@ -56,6 +57,7 @@ def bibtex(address=""):
         month=MONTHS[released.month - 1],
         url=address,
     )
+    return f"{paper_entry}\n{own_entry}"
 
 
 def _people(authors):
