@@ -115,3 +115,15 @@ if (matchMedia("(any-hover: hover)").matches) {
     if (key === "Escape") hide();
   });
 }
+
+// a menu closes when the reader goes elsewhere, or says so
+const closeMenus = (except) => {
+  for (const menu of document.querySelectorAll("details.dropdown[open]")) if (menu !== except) menu.open = false;
+};
+document.addEventListener("click", ({ target }) => closeMenus(target.closest("details.dropdown")));
+document.addEventListener("keydown", ({ key, target }) => {
+  if (key !== "Escape") return;
+  const menu = target.closest("details.dropdown[open]");
+  menu?.querySelector("summary").focus();
+  closeMenus();
+});
