@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bnlib.validation import covariance, finite_array, nonnegative
+from bnlib.validation import LARGEST, SMALLEST, covariance, finite_array, nonnegative, number, positive, real_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,8 @@ class Moments:
     Raises
     ------
     ValueError
-        If shapes disagree, a value is not finite or `cov` is not symmetric. What takes an
+        If shapes disagree, a value is not finite or out of range (`bnlib.validation.finite_array`), or `cov` is not
+        symmetric. What takes an
         eigendecomposition to see (`cov` is indefinite, no random variables can have these moments) is
         said where one is first needed.
 
@@ -49,13 +51,13 @@ class Moments:
     target_var: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        mean = finite_array("mean", self.mean, ndim=1)
+        mean = finite_array("mean", self.mean, ndim=1, power=2)
         d = mean.shape[0]
         cov = covariance("cov", self.cov, dimension=d)
         cross = finite_array("cross", self.cross, ndim=(1, 2))
         if cross.shape[0] != d:
             raise ValueError(f"cross has shape {cross.shape}; its first dimension must be {d}")
-        target_var = nonnegative("target_var", self.target_var)
+        target_var = nonnegative("target_var", self.target_var, power=2)
         if target_var.shape != cross.shape[1:]:
             raise ValueError(
                 f"target_var has shape {target_var.shape}; with cross of shape {cross.shape} "
@@ -86,7 +88,8 @@ class Moments:
         Raises
         ------
         ValueError
-            If `X` and `t` differ in length, are empty, or hold NaN or infinity.
+            If `X` and `t` differ in length, are empty, or hold NaN or infinity, or no real numbers; if `chunk_rows` is no
+            whole number above 0, or numbers are out of range as for `bnlib.validation.finite_array`.
 
         Notes
         -----
@@ -100,7 +103,8 @@ class Moments:
         >>> moments.mean, moments.cov, moments.cross
         (array([1.]), array([[1.]]), array([1.]))
         """
-        X, t = np.asarray(X), np.asarray(t)
+        X, t = real_array("X", X), real_array("t", t)
+        chunk_rows = positive("chunk_rows", chunk_rows, whole=True)
         if X.ndim != 2:
             raise ValueError(f"X has shape {X.shape}; it must be (n, d)")
         if t.ndim not in (1, 2) or len(t) != len(X):
@@ -109,21 +113,17 @@ class Moments:
             )
         if len(X) == 0:
             raise ValueError("X has no rows; moments need at least one")
-        if chunk_rows < 1:
-            raise ValueError(f"chunk_rows = {chunk_rows} is not positive; it must be at least 1")
-
         d, targets = X.shape[1], t.reshape(len(t), -1)
-        seen = 0
+        seen, largest = 0, np.zeros(2)
         origin, target_origin = X[0].astype(np.float64), targets[0].astype(np.float64)
         mean, target_mean = np.zeros(d), np.zeros(targets.shape[1])  # relative to the origins
         cov, cross, target_var = np.zeros((d, d)), np.zeros((d, targets.shape[1])), np.zeros(targets.shape[1])
         for start in range(0, len(X), chunk_rows):
             x = X[start : start + chunk_rows].astype(np.float64)  # (m, d)
             y = targets[start : start + chunk_rows].astype(np.float64)  # (m, k)
-            if not np.isfinite(x.sum()):
-                finite_array("X", X, ndim=2)
-            if not np.isfinite(y.sum()):
-                finite_array("t", t, ndim=(1, 2))
+            largest = np.maximum(largest, [np.abs(x).max(initial=0.0), np.abs(y).max(initial=0.0)])  # keeps NaN
+            if not (largest <= LARGEST).all():
+                _refuse(X, t)
             m = len(x)
             x -= origin
             y -= target_origin
@@ -142,6 +142,8 @@ class Moments:
             mean += step * (m / (seen + m))
             target_mean += target_step * (m / (seen + m))
             seen += m
+        if ((largest > 0) & (largest < SMALLEST)).any():
+            _refuse(X, t)
         if t.ndim == 1:
             cross, target_var = cross[:, 0], target_var[0]
         return cls(mean=origin + mean, cov=cov / seen, cross=cross / seen, target_var=target_var / seen)
@@ -179,7 +181,7 @@ class Moments:
             noise = covariance("noise_cov", noise_cov, dimension=d)
             semidefinite_spectrum("noise_cov", noise)
         if noise_std is not None:
-            noise = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=0)) ** 2 * np.eye(d)
+            noise = nonnegative("noise_std", number("noise_std", noise_std)) ** 2 * np.eye(d)
         return Moments(self.mean, self.cov + noise, self.cross, self.target_var)
 
     @cached_property
@@ -189,7 +191,7 @@ class Moments:
         """
         s, U = semidefinite_spectrum("cov", self.cov)
         null = U[:, s == 0].T @ self.cross
-        scale = np.sqrt(s.max(initial=0.0) * self.target_var)
+        scale = np.sqrt(s.max(initial=0.0)) * np.sqrt(self.target_var)
         if (np.abs(null) > np.sqrt(np.finfo(float).eps) * scale).any():
             raise ValueError(
                 f"cross has a part of size {np.abs(null).max():.3g} along directions in which cov is zero; "
@@ -202,9 +204,8 @@ class Moments:
         """What direction i explains of the target, R_i^2 = (u_i'c)^2 / (s_i sigma_t^2), as an array (d,) or (d, k)."""
         s, U = self.spectrum
         along = U.T @ self.cross
-        s = s.reshape(-1, *[1] * (along.ndim - 1))
-        scale = s * self.target_var
-        return np.divide(along**2, scale, out=np.zeros_like(along), where=scale > 0)
+        scale = np.sqrt(s.reshape(-1, *[1] * (along.ndim - 1))) * np.sqrt(self.target_var)
+        return np.divide(along, scale, out=np.zeros_like(along), where=scale > 0) ** 2
 
     @property
     def r_squared(self) -> NDArray[np.float64]:
@@ -217,7 +218,13 @@ class Moments:
         return r_squared
 
 
-def semidefinite_spectrum(name: str, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _refuse(X: NDArray[Any], t: NDArray[Any]) -> None:
+    """Say which value is not finite or out of range, at its place among all rows."""
+    finite_array("X", X, ndim=2)
+    finite_array("t", t, ndim=(1, 2))
+
+
+def semidefinite_spectrum(name: str, matrix: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigendecomposition of a covariance matrix, with its numerical null space made exact.
 
     Parameters
@@ -237,7 +244,7 @@ def semidefinite_spectrum(name: str, matrix: NDArray[np.float64]) -> tuple[NDArr
     Raises
     ------
     ValueError
-        If an eigenvalue is negative beyond rounding.
+        If `matrix` is no symmetric matrix of finite numbers, or an eigenvalue is negative beyond rounding.
 
     Examples
     --------
@@ -245,7 +252,7 @@ def semidefinite_spectrum(name: str, matrix: NDArray[np.float64]) -> tuple[NDArr
     >>> s
     array([0., 4.])
     """
-    s, U = np.linalg.eigh(matrix)
+    s, U = np.linalg.eigh(covariance(name, matrix))
     largest = np.abs(s).max(initial=0.0)
     if s.size and s[0] < -1e-10 * largest:
         raise ValueError(f"{name} has the eigenvalue {s[0]:.3g}; a covariance matrix has none below 0")

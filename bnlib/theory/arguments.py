@@ -7,12 +7,30 @@ from bnlib.moments import Moments
 from bnlib.validation import finite_array, nonzero, positive
 
 
+def given_moments(moments: Moments) -> Moments:
+    """`moments`, after checking that it is an object of `Moments`."""
+    right = isinstance(moments, Moments)
+    if not right:
+        raise ValueError(f"moments is a {type(moments).__name__}; it must be a bnlib.Moments")
+    return moments
+
+
 def paired(v: ArrayLike, grad_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights and gradient as arrays of one shape, (d,) or (k, d)."""
-    v, grad_v = finite_array("v", v, ndim=(1, 2)), finite_array("grad_v", grad_v, ndim=(1, 2))
+    v, grad_v = finite_array("v", v, ndim=(1, 2)), finite_array("grad_v", grad_v, ndim=(1, 2), power=2)
     if v.shape != grad_v.shape:
         raise ValueError(f"grad_v has shape {grad_v.shape}; it must be that of v, {v.shape}")
     return v, grad_v
+
+
+def one_shape(**arguments: NDArray[np.float64]) -> None:
+    """Refuse arrays that cannot be spread to one shape."""
+    shapes = {name: array.shape for name, array in arguments.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"the shapes of {told} do not go together; give numbers, or arrays of one shape") from None
 
 
 def scale(gamma: ArrayLike, units: tuple[int, ...]) -> NDArray[np.float64]:

@@ -8,10 +8,10 @@ from scipy.optimize import brentq
 from scipy.special import expit, ndtr
 
 from bnlib.moments import Moments
-from bnlib.theory.arguments import positive_explained, scale
+from bnlib.theory.arguments import given_moments, positive_explained, scale
 from bnlib.theory.fits import least_squares
 from bnlib.theory.noise import noise_path
-from bnlib.validation import finite_array, nonnegative
+from bnlib.validation import finite_array, nonnegative, number, within_floats
 
 Component = tuple[ArrayLike, ArrayLike]
 
@@ -81,7 +81,7 @@ def logistic_fit(moments: Moments, gamma: float, target_mean: float, component: 
     """
     kappa = _explained_std(moments, target_mean)
     gamma = float(np.abs(scale(gamma, ())))
-    beta, loss, curvature = _resting(gamma, float(target_mean), _law(component))
+    beta, loss, curvature = _resting(gamma, number("target_mean", target_mean), _law(component))
     weights = least_squares(moments, gamma).weights  # the same ones: only the rate knows the loss
     multiplier = kappa / gamma - curvature
     return LogisticFit(
@@ -170,7 +170,7 @@ def logistic_noise_path(
     _explained_std(moments, target_mean)
     path = noise_path(moments, gamma, noise_stds)
     gamma = float(np.abs(scale(gamma, ())))
-    beta, loss, curvature = _resting(gamma, float(target_mean), _law(component))
+    beta, loss, curvature = _resting(gamma, number("target_mean", target_mean), _law(component))
     lift = 1 + path.rate  # kappa/gamma
     multiplier = lift - curvature
     return LogisticNoisePath(
@@ -220,14 +220,14 @@ def logistic_gamma(
     (1.2407, 0.05)
     """
     kappa = _explained_std(moments, target_mean)
-    decay = float(nonnegative("gamma_decay", finite_array("gamma_decay", gamma_decay, ndim=0)))
-    mean, law = float(target_mean), _law(component)
+    decay = float(nonnegative("gamma_decay", number("gamma_decay", gamma_decay)))
+    mean, law = number("target_mean", target_mean), _law(component)
 
     def excess(gamma: float) -> float:
         """What loss and decay ask of the covariance, less kappa; it grows with gamma."""
         return gamma * (_resting(gamma, mean, law)[2] + decay) - kappa
 
-    low = kappa / (0.25 + decay)  # no curvature is above 1/4
+    low = kappa / (0.25 + decay) * (1 - 1e-12)  # no curvature is above 1/4, but for rounding
     high = 2 * low
     while excess(high) < 0:
         low, high = high, 2 * high
@@ -238,11 +238,11 @@ def logistic_gamma(
 
 def _explained_std(moments: Moments, target_mean: float) -> float:
     """kappa, after checking that the target can be a class or its probability."""
-    if moments.cross.ndim != 1:
+    if given_moments(moments).cross.ndim != 1:
         raise ValueError(
             f"moments has cross of shape {moments.cross.shape}; a logistic unit takes one target, shape (d,)"
         )
-    mean = float(finite_array("target_mean", target_mean, ndim=0))
+    mean = number("target_mean", target_mean)
     if not 0 < mean < 1:
         raise ValueError(f"target_mean = {mean:g} is no share of a class; it must be between 0 and 1")
     if moments.target_var > mean * (1 - mean) * (1 + 1e-9):
@@ -256,6 +256,9 @@ def _explained_std(moments: Moments, target_mean: float) -> float:
 def _law(component: Component | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     if component is None:
         return None
+    pair = isinstance(component, (tuple, list)) and len(component) == 2
+    if not pair:
+        raise ValueError(f"component = {component!r} is no law; it must be a pair of nodes and weights")
     nodes, weights = (finite_array(f"component[{i}]", part, ndim=1) for i, part in enumerate(component))
     if nodes.shape != weights.shape or nonnegative("component[1]", weights).sum() == 0:
         raise ValueError(f"component has {nodes.size} nodes and {weights.size} weights; it must have a weight a node")

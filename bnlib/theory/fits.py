@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.theory.arguments import positive_explained, scale
-from bnlib.validation import nonnegative
+from bnlib.theory.arguments import given_moments, positive_explained, scale
+from bnlib.validation import nonnegative, number, within_floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +65,21 @@ def least_squares(moments: Moments, gamma: ArrayLike, eps: float = 0.0) -> Least
     >>> round(float(fit.rate), 6), round(float(fit.loss), 6)
     (1.236068, 0.565983)
     """
-    gamma = np.abs(scale(gamma, moments.target_var.shape))
+    gamma = np.abs(scale(gamma, given_moments(moments).target_var.shape))
     s, U = moments.spectrum
     explained = positive_explained(moments)
     shrinkage = np.sqrt(explained) / gamma  # 1 + lambda
-    if nonnegative("eps", eps) > 0:
+    if nonnegative("eps", number("eps", eps, power=2), power=2) > 0:
         shrinkage = np.maximum(1.0, shrinkage)
     along = U.T @ moments.cross
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    weights = U @ (inverse * along.T).T / shrinkage
-    output_variance = explained / shrinkage**2
-    multiplier = shrinkage - 1
-    return LeastSquaresFit(
-        weights=weights,
-        rate=multiplier,
-        l2_rate=multiplier * output_variance / np.square(weights).sum(axis=0),
-        loss=(moments.target_var - 2 * explained / shrinkage + output_variance) / 2,
-    )
+    with within_floats(cov=moments.cov, cross=moments.cross, gamma=gamma):
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        weights = U @ (inverse * along.T).T / shrinkage
+        output_variance = explained / shrinkage**2
+        multiplier = shrinkage - 1
+        return LeastSquaresFit(
+            weights=weights,
+            rate=multiplier,
+            l2_rate=multiplier * (output_variance / np.square(weights).sum(axis=0)),
+            loss=(moments.target_var - 2 * explained / shrinkage + output_variance) / 2,
+        )

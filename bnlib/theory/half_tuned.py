@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.theory.arguments import rows_and_inputs
-from bnlib.validation import finite_array, nonnegative, positive
+from bnlib.theory.arguments import given_moments, rows_and_inputs
+from bnlib.validation import finite_array, nonnegative, positive, within_floats
 
 
 def recommended_rate(r_squared: ArrayLike, rows: int, inputs: int) -> NDArray[np.float64]:
@@ -153,7 +153,9 @@ def recommended_batch_size(rate: ArrayLike, rows: int | None = None, worth: floa
     7.38
     """
     worth = positive("worth", worth)
-    per_worth = nonnegative("rate", finite_array("rate", rate, ndim=(0, 1))) / worth
+    rate = nonnegative("rate", finite_array("rate", rate, ndim=(0, 1)))
+    with within_floats(rate=rate, worth=worth):
+        per_worth = rate / worth
     if rows is None:
         return np.divide(1.0, per_worth, out=np.full_like(per_worth, np.inf), where=per_worth > 0)[()]
     n = positive("rows", rows, whole=True)
@@ -213,15 +215,19 @@ def leave_one_out_scale(X: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
     squared = np.square(predicted).sum(axis=0)
     eps = np.finfo(float).eps
     constant = np.abs(targets).max(axis=0) <= 4 * eps * np.abs(t).max(axis=0)
-    if (constant | (squared <= (n * eps) ** 2 * np.square(target).sum(axis=0))).any():
-        raise ValueError("t is predicted by the mean of the other rows, whatever the factor; it must vary with X")
+    lost = constant | (squared <= (n * eps) ** 2 * np.square(target).sum(axis=0))
+    if lost.any():
+        raise ValueError(
+            f"t is predicted by the mean of the other rows, whatever the factor, in column {lost.argmax()}; it must vary "
+            "with X"
+        )
     factor = np.maximum(0.0, (target * predicted).sum(axis=0) / squared)
     return factor.reshape(t.shape[1:])[()]
 
 
 def _fitted_share(moments: Moments) -> NDArray[np.float64]:
     """R^2 of the rows, without what rounding adds beyond 1."""
-    return np.minimum(1.0, moments.r_squared)
+    return np.minimum(1.0, given_moments(moments).r_squared)
 
 
 def _share(r_squared: ArrayLike) -> NDArray[np.float64]:

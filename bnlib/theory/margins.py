@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from bnlib.validation import finite_array
+from bnlib.validation import number, within_floats
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def uniform_margins(share: float, gamma: float) -> UniformMargins:
     >>> found.beta, found.positive, found.negative, round(found.rate, 4)
     (0.0, 2.0, 2.0, 0.0596)
     """
-    share, gamma = (float(finite_array(name, value, ndim=(0,))) for name, value in (("share", share), ("gamma", gamma)))
+    share, gamma = number("share", share), number("gamma", gamma)
     if not 0 < share < 1:
         raise ValueError(f"share = {share:g} leaves one class; it must be between 0 and 1")
     if not gamma > 0:

@@ -8,7 +8,7 @@ from scipy.special import beta as beta_function
 from scipy.special import expit
 
 from bnlib.theory.arguments import scale
-from bnlib.validation import finite_array
+from bnlib.validation import finite_array, number, within_floats
 
 
 def minibatch_factor(batch_size: ArrayLike) -> NDArray[np.float64]:
@@ -66,9 +66,10 @@ def minibatch_decay(batch_size: ArrayLike, excess_kurtosis: float | None = None)
     exact = np.expm1(-_log_minibatch_factor(batch_size))
     if excess_kurtosis is None:
         return exact
+    excess_kurtosis = number("excess_kurtosis", excess_kurtosis)
     if not excess_kurtosis >= -2:
         raise ValueError(f"excess_kurtosis = {excess_kurtosis} belongs to no distribution; it must be at least -2")
-    return (excess_kurtosis + 6) / (8 * np.asarray(batch_size, dtype=np.float64))
+    return (excess_kurtosis + 6) / (8 * finite_array("batch_size", batch_size, ndim=(0, 1)))
 
 
 def minibatch_worth(outputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
@@ -109,8 +110,12 @@ def minibatch_worth(outputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float6
         raise ValueError(f"targets has shape {t.shape} and outputs {z.shape}; both must have the same, with rows")
     z, t = _standardized(z), t - t.mean(axis=0)
     covariance = (t * z).mean(axis=0)
-    if (np.abs(covariance) <= np.finfo(float).eps * t.std(axis=0)).any():
-        raise ValueError("targets has a column uncorrelated with its output: gamma ends at 0 with batches of any size")
+    uncorrelated = np.abs(covariance) <= np.finfo(float).eps * t.std(axis=0)
+    if uncorrelated.any():
+        raise ValueError(
+            f"targets has a column uncorrelated with its output, {uncorrelated.argmax()}: gamma ends at 0 with batches of "
+            "any size"
+        )
     third = (t * z**3).mean(axis=0) / covariance
     return third / 2 - 3 / 8 * ((z**4).mean(axis=0) - 1)
 
@@ -154,7 +159,9 @@ def minibatch_worth_canonical(
     size = abs(float(scale(gamma, ())))
     if size > 1e4:
         raise ValueError(f"gamma = {gamma:g} makes outputs too wide to average over; it must be at most 10000 in size")
-    beta = float(finite_array("beta", beta, ndim=0))
+    beta = number("beta", beta)
+    if curvature is not None and not callable(curvature):
+        raise ValueError(f"curvature = {curvature!r} is no function; it must give A'' of an array of outputs")
     # the trapezoidal rule, with an error like exp(-2 pi D / h) where A'' has its poles D gamma off the real line
     step = min(0.25, 0.4 / size)
     z = step * np.arange(-np.ceil(12 / step), np.ceil(12 / step) + 1)
@@ -272,8 +279,9 @@ def _standardized(z: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.abs(z).max(axis=0)
     z = z - z.mean(axis=0)
     std = z.std(axis=0)
-    if (std <= np.finfo(float).eps * largest).any():
-        raise ValueError("outputs has a column that does not vary; there is nothing to normalize")
+    constant = std <= np.finfo(float).eps * largest
+    if constant.any():
+        raise ValueError(f"outputs has a column that does not vary, {constant.argmax()}; there is nothing to normalize")
     return z / std
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bnlib.validation import finite_array, nonnegative
+from bnlib.theory.arguments import one_shape
+from bnlib.validation import finite_array, nonnegative, number, within_floats
 
 
 def mean_turn(
@@ -31,7 +32,7 @@ def mean_turn(
     Raises
     ------
     ValueError
-        If a value is out of its range, or a decoupled decay takes all at once.
+        If a value is out of its range, shapes do not go together, or a decoupled decay takes all at once.
 
     Examples
     --------
@@ -41,7 +42,10 @@ def mean_turn(
     mu = finite_array("momentum", momentum, ndim=(0, 1))
     if (mu < 0).any() or (mu >= 1).any():
         raise ValueError(f"momentum = {momentum} must be from 0 to below 1")
-    product = nonnegative("learning_rate", learning_rate) * nonnegative("weight_decay", weight_decay)
+    step, decay = nonnegative("learning_rate", learning_rate), nonnegative("weight_decay", weight_decay)
+    one_shape(learning_rate=step, weight_decay=decay, momentum=mu)
+    with within_floats(learning_rate=step, weight_decay=decay):
+        product = step * decay
     if not decoupled:
         return 2 * product / (1 + mu)
     if (product >= 1).any():
@@ -82,10 +86,16 @@ def turn_balance(
     path = finite_array("path", path, ndim=(2, 3))
     if len(path) < 2:
         raise ValueError(f"path has {len(path)} row(s); it must have at least 2, before a step and after it")
-    mu = nonnegative("momentum", momentum)
-    decayed = nonnegative("learning_rate", learning_rate) * nonnegative("weight_decay", weight_decay)
+    mu = number("momentum", momentum)
+    if not 0 <= mu < 1:
+        raise ValueError(f"momentum = {momentum} must be from 0 to below 1")
+    step = nonnegative("learning_rate", number("learning_rate", learning_rate))
+    decay = nonnegative("weight_decay", number("weight_decay", weight_decay))
+    with within_floats(learning_rate=step, weight_decay=decay):
+        decayed = step * decay
     squares = np.square(path).sum(axis=-1)
     steps = np.square(np.diff(path, axis=0)).sum(axis=-1)
     before = squares[-2] if len(steps) > 1 else squares[0]
     grown = (squares[-1] - squares[0]) - mu * (before - squares[0])
-    return (1 + mu) * steps.sum(axis=0) - mu * steps[-1], grown + 2 * decayed * squares[:-1].sum(axis=0)
+    with within_floats(path=path, learning_rate=step, weight_decay=decay):
+        return (1 + mu) * steps.sum(axis=0) - mu * steps[-1], grown + 2 * decayed * squares[:-1].sum(axis=0)

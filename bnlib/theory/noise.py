@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.theory.arguments import positive_explained, scale
-from bnlib.validation import finite_array, nonnegative
+from bnlib.theory.arguments import given_moments, positive_explained, scale
+from bnlib.validation import finite_array, nonnegative, within_floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,33 +76,34 @@ def noise_path(moments: Moments, gamma: float, noise_stds: ArrayLike) -> NoisePa
     >>> path.l2_rate.round(4), path.clean_l2_rate.round(4)
     (array([1.    , 0.8284]), array([1.    , 1.8284]))
     """
-    if moments.cross.ndim != 1:
+    if given_moments(moments).cross.ndim != 1:
         raise ValueError(f"moments has cross of shape {moments.cross.shape}; a path takes one target, shape (d,)")
     gamma = np.abs(scale(gamma, ()))
     noise_stds = nonnegative("noise_stds", finite_array("noise_stds", noise_stds, ndim=1))
     s, U = moments.spectrum
     along = U.T @ moments.cross  # (d,)
-    noisy = s + noise_stds[:, np.newaxis] ** 2  # (S, d)
-    inverse = np.divide(1.0, noisy, out=np.zeros_like(noisy), where=noisy > 0)
     positive_explained(moments)
-    kappa = np.sqrt(inverse @ along**2)  # (S,)
-    coordinates = inverse * along * (gamma / kappa)[:, np.newaxis]  # (S, d)
-    signal = np.square(coordinates) @ s
-    norm_squared = np.square(coordinates).sum(axis=1)
-    noise_var = noise_stds**2
-    shrinkage = kappa / gamma  # 1 + lambda, of which lambda keeps few digits where it is small
-    multiplier = shrinkage - 1
-    return NoisePath(
-        noise_stds=noise_stds,
-        rate=multiplier,
-        weights=coordinates @ U.T,
-        signal_share=signal / gamma**2,
-        noise_share=noise_var * norm_squared / gamma**2,
-        l2_rate=multiplier * (gamma**2 / norm_squared),
-        # in this form two large terms do not cancel where the rate is near -1
-        clean_l2_rate=multiplier * signal / norm_squared + shrinkage * noise_var,
-        wiener=s * inverse,
-    )
+    with within_floats(cov=moments.cov, cross=moments.cross, gamma=gamma, noise_stds=noise_stds):
+        noisy = s + noise_stds[:, np.newaxis] ** 2  # (S, d)
+        inverse = np.divide(1.0, noisy, out=np.zeros_like(noisy), where=noisy > 0)
+        kappa = np.sqrt(inverse @ along**2)  # (S,)
+        coordinates = inverse * along * (gamma / kappa)[:, np.newaxis]  # (S, d)
+        signal = np.square(coordinates) @ s
+        norm_squared = np.square(coordinates).sum(axis=1)
+        noise_var = noise_stds**2
+        shrinkage = kappa / gamma  # 1 + lambda, of which lambda keeps few digits where it is small
+        multiplier = shrinkage - 1
+        return NoisePath(
+            noise_stds=noise_stds,
+            rate=multiplier,
+            weights=coordinates @ U.T,
+            signal_share=signal / gamma**2,
+            noise_share=noise_var * norm_squared / gamma**2,
+            l2_rate=multiplier * (gamma**2 / norm_squared),
+            # in this form two large terms do not cancel where the rate is near -1
+            clean_l2_rate=multiplier * signal / norm_squared + shrinkage * noise_var,
+            wiener=s * inverse,
+        )
 
 
 def signal_and_noise(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

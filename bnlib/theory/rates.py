@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bnlib.theory.arguments import paired, scale
-from bnlib.validation import covariance, finite_array, nonnegative, nonzero
+from bnlib.theory.arguments import one_shape, paired, scale
+from bnlib.validation import covariance, finite_array, nonnegative, nonzero, number, within_floats
 
 
 def effective_weights(w: ArrayLike, gamma: ArrayLike, cov: ArrayLike, eps: float = 0.0) -> NDArray[np.float64]:
@@ -40,14 +40,17 @@ def effective_weights(w: ArrayLike, gamma: ArrayLike, cov: ArrayLike, eps: float
     w = finite_array("w", w, ndim=(1, 2))
     gamma = scale(gamma, w.shape[:-1])
     cov = covariance("cov", cov, dimension=w.shape[-1])
-    variance = np.einsum("...i,ij,...j->...", w, cov, w) + nonnegative("eps", eps)
-    rounding = len(cov) * np.finfo(float).eps * np.einsum("...i,ij,...j->...", np.abs(w), np.abs(cov), np.abs(w))
+    added = nonnegative("eps", number("eps", eps, power=2), power=2)
+    with within_floats(w=w, cov=cov):
+        variance = ((w @ cov) * w).sum(axis=-1) + added
+        rounding = len(cov) * np.finfo(float).eps * ((np.abs(w) @ np.abs(cov)) * np.abs(w)).sum(axis=-1)
     if (variance <= rounding).any():
         raise ValueError(
             f"w'Sigma w + eps = {variance[variance <= rounding].min():g} is not above rounding; "
             "the pre-activation must vary over the data, or eps be positive"
         )
-    return (gamma / np.sqrt(variance))[..., np.newaxis] * w
+    with within_floats(w=w, gamma=gamma, cov=cov):
+        return np.divide(gamma, np.sqrt(variance))[..., np.newaxis] * w
 
 
 def rate(v: ArrayLike, grad_v: ArrayLike, gamma: ArrayLike) -> NDArray[np.float64]:
@@ -81,7 +84,9 @@ def rate(v: ArrayLike, grad_v: ArrayLike, gamma: ArrayLike) -> NDArray[np.float6
     0.5
     """
     v, grad_v = paired(v, grad_v)
-    return -np.einsum("...i,...i->...", v, grad_v) / scale(gamma, v.shape[:-1]) ** 2
+    gamma = scale(gamma, v.shape[:-1])
+    with within_floats(v=v, grad_v=grad_v, gamma=gamma):
+        return -(v * grad_v).sum(axis=-1) / gamma**2
 
 
 def l2_equivalent_rate(v: ArrayLike, grad_v: ArrayLike) -> NDArray[np.float64]:
@@ -111,10 +116,11 @@ def l2_equivalent_rate(v: ArrayLike, grad_v: ArrayLike) -> NDArray[np.float64]:
     0.25
     """
     v, grad_v = paired(v, grad_v)
-    norm_squared = np.einsum("...i,...i->...", v, v)
+    norm_squared = np.square(v).sum(axis=-1)
     if (norm_squared == 0).any():
         raise ValueError("v = 0 has no direction to be shrunk along; its rows must be nonzero")
-    return -np.einsum("...i,...i->...", v, grad_v) / norm_squared
+    with within_floats(v=v, grad_v=grad_v):
+        return -(v * grad_v).sum(axis=-1) / norm_squared
 
 
 def weight_decay_rate(
@@ -143,15 +149,18 @@ def weight_decay_rate(
     Raises
     ------
     ValueError
-        If `eps` is not positive, `gamma` is 0, or another argument is negative.
+        If `eps` is not positive, `gamma` is 0, another argument is negative, or shapes do not go together.
 
     Examples
     --------
     >>> float(weight_decay_rate(1e-4, weight_norm=1.0, batch_var=0.99, gamma=1.0, eps=0.01))
     0.01
     """
+    eps = number("eps", eps, power=2)
     if not eps > 0:
         raise ValueError(f"eps = {eps} leaves no stationary point under weight decay; it must be positive")
-    q = nonnegative("batch_var", batch_var)
-    pull = nonnegative("weight_decay", weight_decay) * nonnegative("weight_norm", weight_norm) ** 2
-    return pull * (q + eps) / (eps * nonzero("gamma", gamma) ** 2)
+    q, gamma = nonnegative("batch_var", batch_var, power=2), nonzero("gamma", gamma)
+    decay, length = nonnegative("weight_decay", weight_decay), nonnegative("weight_norm", weight_norm)
+    one_shape(weight_decay=decay, weight_norm=length, batch_var=q, gamma=gamma)
+    with within_floats(weight_decay=decay, weight_norm=length, batch_var=q, gamma=gamma, eps=eps):
+        return decay * (length / gamma) ** 2 * (q / eps + 1)

@@ -8,7 +8,7 @@ from scipy.special import digamma
 
 from bnlib.theory.arguments import rows_and_inputs
 from bnlib.theory.minibatch import minibatch_factor
-from bnlib.validation import positive
+from bnlib.validation import number, positive
 
 # Nodes and weights on (0, inf) by the substitution exp(pi/2 sinh h): for integrands that decay like exponentials and
 # may start like a root the sum over even steps converges to rounding.
@@ -148,6 +148,7 @@ def _integral(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], sc
 
 def _checked(r_squared: float, rows: int, inputs: int) -> tuple[int, int, float]:
     n, d = rows_and_inputs(rows, inputs)
-    if positive("r_squared", r_squared) > 1:
+    r_squared = number("r_squared", positive("r_squared", r_squared))
+    if r_squared > 1:
         raise ValueError(f"r_squared = {r_squared:g} explains more than all; it must be at most 1")
-    return n, d, float(r_squared)
+    return n, d, r_squared
