@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from bnlib.validation import choice
+from bnlib.validation import choice, number, of_class, whole, wholes
 
 NORMALIZATIONS = ("batch", "layer", "weight", "none")
 
@@ -51,7 +51,7 @@ def network(
     ------
     ValueError
         If `normalization` is unknown, there are fewer than two widths, a width or `eps` is not
-        positive, or `gamma` is 0.
+        positive, `gamma` is 0, or one of them, `seed` or `dtype` is no such thing at all.
 
     Examples
     --------
@@ -64,11 +64,14 @@ def network(
     )
     """
     choice("normalization", normalization, NORMALIZATIONS)
+    widths = wholes("widths", widths, least=None)
     if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"widths = {tuple(widths)} is no network; give at least inputs and outputs, each at least 1")
-    _check_eps(eps)
-    if gamma == 0:
+        raise ValueError(f"widths = {widths} is no network; give at least inputs and outputs, each at least 1")
+    eps, seed = _checked_eps(eps), whole("seed", seed)
+    if gamma is not None and (gamma := number("gamma", gamma)) == 0:
         raise ValueError("gamma = 0 switches the units off; it must be nonzero")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype = {dtype!r} is not right; it must be a torch.dtype of floats")
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -111,7 +114,7 @@ def unit(
     Raises
     ------
     ValueError
-        If `inputs` or `eps` is not positive, or `gamma` is 0.
+        If `inputs` or `eps` is not positive, `gamma` is 0, or `beta` or `seed` is no such number.
 
     Examples
     --------
@@ -120,6 +123,8 @@ def unit(
     >>> round(output.mean().item(), 6), round(output.std(correction=0).item(), 6)
     (2.0, 0.5)
     """
+    inputs = whole("inputs", inputs, least=1)
+    beta = None if beta is None else number("beta", beta)
     model = network((inputs, 1), normalize_output=True, gamma=gamma, eps=eps, seed=seed, dtype=torch.float64)
     if beta is not None:
         bias = model.get_parameter("1.bias")
@@ -173,16 +178,18 @@ def convolutional(
     torch.Size([2, 10])
     """
     choice("normalization", normalization, ("batch", "none"))
+    channels, side = wholes("channels", channels, least=None), whole("side", side, least=None)
+    classes, seed = whole("classes", classes, least=None), whole("seed", seed)
     if side < 2:
         raise ValueError(f"side = {side} cannot be halved; it must be at least 2")
     left = side >> len(channels)
-    if not len(channels) or min(channels) < 1 or left < 1:
+    if not channels or min(channels) < 1 or left < 1:
         raise ValueError(
-            f"channels = {tuple(channels)} is no network; give 1 to {side.bit_length() - 1} numbers, each at least 1"
+            f"channels = {channels} is no network; give 1 to {side.bit_length() - 1} numbers, each at least 1"
         )
     if classes < 1:
         raise ValueError(f"classes = {classes} leaves no output; it must be at least 1")
-    _check_eps(eps)
+    eps = _checked_eps(eps)
     layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -197,9 +204,11 @@ def convolutional(
     return nn.Sequential(*layers)
 
 
-def _check_eps(eps: float) -> None:
+def _checked_eps(eps: float) -> float:
+    eps = number("eps", eps)
     if not eps > 0:
         raise ValueError(f"eps = {eps} is refused by torch in training; use 1e-30 for none")
+    return eps
 
 
 def _batch_norm(units: int, gamma: float | None, eps: float, dtype: torch.dtype) -> nn.BatchNorm1d:
@@ -230,7 +239,8 @@ def fold(linear: nn.Linear, batch_norm: nn.BatchNorm1d) -> nn.Linear:
     Raises
     ------
     ValueError
-        If the number of units differs, or `batch_norm` keeps no running statistics.
+        If `linear` or `batch_norm` is another layer, the number of units differs, or `batch_norm` keeps no running
+        statistics.
 
     Examples
     --------
@@ -239,6 +249,8 @@ def fold(linear: nn.Linear, batch_norm: nn.BatchNorm1d) -> nn.Linear:
     >>> torch.allclose(fold(layers[0], layers[1])(x), layers(x))
     True
     """
+    of_class("linear", linear, nn.Linear)
+    of_class("batch_norm", batch_norm, nn.BatchNorm1d)
     if linear.out_features != batch_norm.num_features:
         raise ValueError(
             f"batch_norm has {batch_norm.num_features} units; after linear it must have {linear.out_features}"

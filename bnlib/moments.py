@@ -54,7 +54,7 @@ class Moments:
         mean = finite_array("mean", self.mean, ndim=1, power=2)
         d = mean.shape[0]
         cov = covariance("cov", self.cov, dimension=d)
-        cross = finite_array("cross", self.cross, ndim=(1, 2))
+        cross = finite_array("cross", self.cross, ndim=(1, 2), squared=True)
         if cross.shape[0] != d:
             raise ValueError(f"cross has shape {cross.shape}; its first dimension must be {d}")
         target_var = nonnegative("target_var", self.target_var, power=2)
@@ -220,8 +220,8 @@ class Moments:
 
 def _refuse(X: NDArray[Any], t: NDArray[Any]) -> None:
     """Say which value is not finite or out of range, at its place among all rows."""
-    finite_array("X", X, ndim=2)
-    finite_array("t", t, ndim=(1, 2))
+    finite_array("X", X, ndim=2, squared=True)
+    finite_array("t", t, ndim=(1, 2), squared=True)
 
 
 def semidefinite_spectrum(name: str, matrix: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -65,7 +65,9 @@ def _is_real(value: object) -> bool:
     return isinstance(value, (numbers.Real, Decimal, np.bool_))
 
 
-def finite_array(name: str, value: ArrayLike, ndim: int | tuple[int, ...], power: int = 1) -> NDArray[np.float64]:
+def finite_array(
+    name: str, value: ArrayLike, ndim: int | tuple[int, ...], power: int = 1, squared: bool = False
+) -> NDArray[np.float64]:
     """Return `value` as a float64 array after checking its dimensions and that it is finite.
 
     Parameters
@@ -78,6 +80,8 @@ def finite_array(name: str, value: ArrayLike, ndim: int | tuple[int, ...], power
         The numbers of dimensions that are right.
     power : int
         Of the data's unit in `value`: 2 for a variance, whose range is that of squares.
+    squared : bool
+        Whether digits are lost where squares are too small for float64.
 
     Returns
     -------
@@ -87,8 +91,7 @@ def finite_array(name: str, value: ArrayLike, ndim: int | tuple[int, ...], power
     ------
     ValueError
         If `value` holds no real numbers or has another number of dimensions, or holds NaN or infinity; if its largest
-        entry is above 1e151 in size or, unless it is 0, below 1e-151 (1e302 and 1e-302 for the power 2): squares are
-        no float64 then.
+        entry is above 1e151 in size (1e302 for the power 2), or `squared` and it is below 1e-151 (1e-302), but not 0.
 
     Examples
     --------
@@ -112,7 +115,7 @@ def finite_array(name: str, value: ArrayLike, ndim: int | tuple[int, ...], power
             f"{name} has {int(bad.sum())} non-finite value(s), the first at index {first}; every value must be finite"
         )
     largest = float(np.abs(array).max(initial=0.0))
-    if largest and not SMALLEST**power <= largest <= LARGEST**power:
+    if largest > LARGEST**power or (squared and 0 < largest < SMALLEST**power):
         raise ValueError(
             f"{name} has {largest:.3g} as its largest value in size; its products leave the range of float64: "
             f"choose units in which it is from {SMALLEST**power:g} to {LARGEST**power:g}"
@@ -195,7 +198,7 @@ def covariance(name: str, value: ArrayLike, dimension: int | None = None) -> NDA
     Traceback (most recent call last):
     ValueError: cov is not symmetric: entries differ from their mirror images by up to 0.5; pass (cov + cov.T) / 2 if that is what is meant
     """
-    matrix = finite_array(name, value, ndim=2, power=2)
+    matrix = finite_array(name, value, ndim=2, power=2, squared=True)
     d = matrix.shape[0] if dimension is None else dimension
     if matrix.shape != (d, d):
         raise ValueError(f"{name} has shape {matrix.shape}; it must be ({d}, {d})")
@@ -255,6 +258,111 @@ def positive(name: str, value: float, whole: bool = False) -> Any:
     if not right or (whole and value != int(value)):
         raise ValueError(f"{name} = {value!r} is not right; it must be a {'whole ' * whole}number above 0")
     return int(value) if whole else float(value)
+
+
+def whole(name: str, value: Any, least: int | None = 0) -> int:
+    """Return `value` as an int after checking that it is a whole number, and not below `least`, if that is given.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> whole("seed", -1)
+    Traceback (most recent call last):
+    ValueError: seed = -1 is not right; it must be a whole number, at least 0
+    """
+    right = isinstance(value, (int, np.integer)) or (isinstance(value, (float, np.floating)) and value % 1 == 0)
+    if not right or (least is not None and value < least):
+        told = "" if least is None else f", at least {least}"
+        raise ValueError(f"{name} = {value!r} is not right; it must be a whole number{told}")
+    return int(value)
+
+
+def wholes(name: str, values: Any, least: int | None = 1) -> tuple[int, ...]:
+    """Return `values` as a tuple of int after checking that it holds nothing but whole numbers, none below `least`.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    Examples
+    --------
+    >>> wholes("widths", (784, 0.5))
+    Traceback (most recent call last):
+    ValueError: widths[1] = 0.5 is not right; it must be a whole number, at least 1
+    """
+    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} = {values!r} is not right; it must be a sequence of whole numbers")
+    return tuple(whole(f"{name}[{place}]", value, least) for place, value in enumerate(values))
+
+
+def function(name: str, value: Any) -> Any:
+    """Return `value` after checking that it can be called.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+
+    Examples
+    --------
+    >>> function("loss_fn", "mse")
+    Traceback (most recent call last):
+    ValueError: loss_fn = 'mse' is not right; it must be a function
+    """
+    if not callable(value):
+        raise ValueError(f"{name} = {value!r} is not right; it must be a function")
+    return value
+
+
+def items(name: str, values: Any, kind: type, what: str) -> list[Any]:
+    """Return `values` as a list after checking that it holds objects of one class, and at least one.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    Examples
+    --------
+    >>> items("seeds", ["one"], int, "numbers")
+    Traceback (most recent call last):
+    ValueError: seeds[0] is a str; it must hold numbers
+    """
+    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of {what}")
+    found = list(values)
+    if not found:
+        raise ValueError(f"{name} is empty; it must hold {what}, and at least one")
+    for place, value in enumerate(found):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must hold {what}")
+    return found
+
+
+def of_class(name: str, value: Any, kind: type) -> Any:
+    """Return `value` after checking its class.
+
+    Raises
+    ------
+    ValueError
+        If it is of another.
+
+    Examples
+    --------
+    >>> of_class("schedule", 5, int)
+    5
+    >>> of_class("schedule", "short", int)
+    Traceback (most recent call last):
+    ValueError: schedule is a str; it must be of class int
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be of class {kind.__name__}")
+    return value
 
 
 def nonzero(name: str, value: ArrayLike) -> NDArray[np.float64]:

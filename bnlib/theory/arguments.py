@@ -4,20 +4,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.validation import finite_array, nonzero, positive
+from bnlib.validation import finite_array, nonzero, of_class, positive
 
 
 def given_moments(moments: Moments) -> Moments:
     """`moments`, after checking that it is an object of `Moments`."""
-    right = isinstance(moments, Moments)
-    if not right:
-        raise ValueError(f"moments is a {type(moments).__name__}; it must be a bnlib.Moments")
-    return moments
+    return of_class("moments", moments, Moments)
 
 
 def paired(v: ArrayLike, grad_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights and gradient as arrays of one shape, (d,) or (k, d)."""
-    v, grad_v = finite_array("v", v, ndim=(1, 2)), finite_array("grad_v", grad_v, ndim=(1, 2), power=2)
+    v, grad_v = finite_array("v", v, ndim=(1, 2), squared=True), finite_array("grad_v", grad_v, ndim=(1, 2), power=2)
     if v.shape != grad_v.shape:
         raise ValueError(f"grad_v has shape {grad_v.shape}; it must be that of v, {v.shape}")
     return v, grad_v
@@ -35,7 +32,7 @@ def one_shape(**arguments: NDArray[np.float64]) -> None:
 
 def scale(gamma: ArrayLike, units: tuple[int, ...]) -> NDArray[np.float64]:
     """gamma as an array: one number, or one for each unit, where `units` is the shape () or (k,)."""
-    gamma = nonzero("gamma", gamma)
+    gamma = nonzero("gamma", finite_array("gamma", gamma, ndim=(0, 1), squared=True))
     if gamma.shape not in ((), units):
         raise ValueError(
             f"gamma has shape {gamma.shape}; it must be one number" + (f" or have shape {units}" if units else "")

@@ -195,7 +195,7 @@ def leave_one_out_scale(X: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
     >>> round(float(a), 3), round(float(recommended), 3)
     (0.781, 0.797)
     """
-    X, t = finite_array("X", X, ndim=2), finite_array("t", t, ndim=(1, 2))
+    X, t = finite_array("X", X, ndim=2, squared=True), finite_array("t", t, ndim=(1, 2), squared=True)
     n = len(X)
     if len(t) != n or n < 3:
         raise ValueError(f"t has shape {t.shape} and X {X.shape}; both must have the same number of rows, at least 3")
@@ -215,12 +215,8 @@ def leave_one_out_scale(X: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
     squared = np.square(predicted).sum(axis=0)
     eps = np.finfo(float).eps
     constant = np.abs(targets).max(axis=0) <= 4 * eps * np.abs(t).max(axis=0)
-    lost = constant | (squared <= (n * eps) ** 2 * np.square(target).sum(axis=0))
-    if lost.any():
-        raise ValueError(
-            f"t is predicted by the mean of the other rows, whatever the factor, in column {lost.argmax()}; it must vary "
-            "with X"
-        )
+    if (constant | (squared <= (n * eps) ** 2 * np.square(target).sum(axis=0))).any():
+        raise ValueError("t is predicted by the mean of the other rows, whatever the factor; it must vary with X")
     factor = np.maximum(0.0, (target * predicted).sum(axis=0) / squared)
     return factor.reshape(t.shape[1:])[()]
 

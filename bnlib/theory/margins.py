@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from bnlib.validation import number, within_floats
+from bnlib.validation import finite_array
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def uniform_margins(share: float, gamma: float) -> UniformMargins:
     >>> found.beta, found.positive, found.negative, round(found.rate, 4)
     (0.0, 2.0, 2.0, 0.0596)
     """
-    share, gamma = number("share", share), number("gamma", gamma)
+    share, gamma = (
+        float(finite_array(name, value, ndim=0, squared=True)) for name, value in (("share", share), ("gamma", gamma))
+    )
     if not 0 < share < 1:
         raise ValueError(f"share = {share:g} leaves one class; it must be between 0 and 1")
     if not gamma > 0:

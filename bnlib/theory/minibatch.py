@@ -8,7 +8,7 @@ from scipy.special import beta as beta_function
 from scipy.special import expit
 
 from bnlib.theory.arguments import scale
-from bnlib.validation import finite_array, number, within_floats
+from bnlib.validation import finite_array, function, number
 
 
 def minibatch_factor(batch_size: ArrayLike) -> NDArray[np.float64]:
@@ -105,17 +105,14 @@ def minibatch_worth(outputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float6
     >>> [round(float(minibatch_worth(outputs, t)), 3) for t in (2 * outputs + 1, np.sign(outputs))]
     [0.58, 0.46]
     """
-    z, t = finite_array("outputs", outputs, ndim=(1, 2)), finite_array("targets", targets, ndim=(1, 2))
+    z = finite_array("outputs", outputs, ndim=(1, 2), squared=True)
+    t = finite_array("targets", targets, ndim=(1, 2), squared=True)
     if z.shape != t.shape or not len(z):
         raise ValueError(f"targets has shape {t.shape} and outputs {z.shape}; both must have the same, with rows")
     z, t = _standardized(z), t - t.mean(axis=0)
     covariance = (t * z).mean(axis=0)
-    uncorrelated = np.abs(covariance) <= np.finfo(float).eps * t.std(axis=0)
-    if uncorrelated.any():
-        raise ValueError(
-            f"targets has a column uncorrelated with its output, {uncorrelated.argmax()}: gamma ends at 0 with batches of "
-            "any size"
-        )
+    if (np.abs(covariance) <= np.finfo(float).eps * t.std(axis=0)).any():
+        raise ValueError("targets has a column uncorrelated with its output: gamma ends at 0 with batches of any size")
     third = (t * z**3).mean(axis=0) / covariance
     return third / 2 - 3 / 8 * ((z**4).mean(axis=0) - 1)
 
@@ -160,8 +157,8 @@ def minibatch_worth_canonical(
     if size > 1e4:
         raise ValueError(f"gamma = {gamma:g} makes outputs too wide to average over; it must be at most 10000 in size")
     beta = number("beta", beta)
-    if curvature is not None and not callable(curvature):
-        raise ValueError(f"curvature = {curvature!r} is no function; it must give A'' of an array of outputs")
+    if curvature is not None:
+        function("curvature", curvature)
     # the trapezoidal rule, with an error like exp(-2 pi D / h) where A'' has its poles D gamma off the real line
     step = min(0.25, 0.4 / size)
     z = step * np.arange(-np.ceil(12 / step), np.ceil(12 / step) + 1)
@@ -260,7 +257,8 @@ def _row_losses(
     outputs: ArrayLike, gamma: ArrayLike, first: ArrayLike, second: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Standardized outputs, first and second derivatives and scales, of shapes (n, k), (n, k), (n, k, k) and (k,)."""
-    z, g = finite_array("outputs", outputs, ndim=(1, 2)), finite_array("first", first, ndim=(1, 2))
+    z = finite_array("outputs", outputs, ndim=(1, 2), squared=True)
+    g = finite_array("first", first, ndim=(1, 2))
     if not z.size:
         raise ValueError(f"outputs has shape {z.shape}; it must have rows and units")
     if g.shape != z.shape:
@@ -279,9 +277,8 @@ def _standardized(z: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.abs(z).max(axis=0)
     z = z - z.mean(axis=0)
     std = z.std(axis=0)
-    constant = std <= np.finfo(float).eps * largest
-    if constant.any():
-        raise ValueError(f"outputs has a column that does not vary, {constant.argmax()}; there is nothing to normalize")
+    if (std <= np.finfo(float).eps * largest).any():
+        raise ValueError("outputs has a column that does not vary; there is nothing to normalize")
     return z / std
 
 

@@ -83,7 +83,7 @@ def turn_balance(
     >>> float(steps), float(lengths)
     (0.25, 0.25)
     """
-    path = finite_array("path", path, ndim=(2, 3))
+    path = finite_array("path", path, ndim=(2, 3), squared=True)
     if len(path) < 2:
         raise ValueError(f"path has {len(path)} row(s); it must have at least 2, before a step and after it")
     mu = number("momentum", momentum)

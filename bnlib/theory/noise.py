@@ -132,7 +132,9 @@ def signal_and_noise(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.fl
     >>> float(signal), float(noise)
     (3.0, 2.0)
     """
-    first, second = finite_array("first", first, ndim=(1, 2)), finite_array("second", second, ndim=(1, 2))
+    first, second = (
+        finite_array(name, value, ndim=(1, 2), squared=True) for name, value in (("first", first), ("second", second))
+    )
     if first.shape != second.shape or not len(first):
         raise ValueError(
             f"second has shape {second.shape}; it must be that of first, {first.shape}, with at least one row"

@@ -37,7 +37,7 @@ def effective_weights(w: ArrayLike, gamma: ArrayLike, cov: ArrayLike, eps: float
     >>> effective_weights([3.0, 4.0], gamma=2.0, cov=np.eye(2))
     array([1.2, 1.6])
     """
-    w = finite_array("w", w, ndim=(1, 2))
+    w = finite_array("w", w, ndim=(1, 2), squared=True)
     gamma = scale(gamma, w.shape[:-1])
     cov = covariance("cov", cov, dimension=w.shape[-1])
     added = nonnegative("eps", number("eps", eps, power=2), power=2)

@@ -8,7 +8,7 @@ from scipy.special import digamma
 
 from bnlib.theory.arguments import rows_and_inputs
 from bnlib.theory.minibatch import minibatch_factor
-from bnlib.validation import number, positive
+from bnlib.validation import finite_array, positive
 
 # Nodes and weights on (0, inf) by the substitution exp(pi/2 sinh h): for integrands that decay like exponentials and
 # may start like a root the sum over even steps converges to rounding.
@@ -148,7 +148,7 @@ def _integral(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], sc
 
 def _checked(r_squared: float, rows: int, inputs: int) -> tuple[int, int, float]:
     n, d = rows_and_inputs(rows, inputs)
-    r_squared = number("r_squared", positive("r_squared", r_squared))
+    r_squared = float(finite_array("r_squared", positive("r_squared", r_squared), ndim=0, squared=True))
     if r_squared > 1:
         raise ValueError(f"r_squared = {r_squared:g} explains more than all; it must be at most 1")
     return n, d, r_squared

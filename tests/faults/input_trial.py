@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 ERRORS = (ValueError, TypeError, OSError, ImportError)  # that a caller may get; which, the docstring says
-SHOWN = re.compile(r"\d|'|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never")
+SHOWN = re.compile(r"\d|'|column|whatever the factor|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,8 @@ def leaves(found: Any) -> Iterator[Any]:
     """Arrays of float64 and words in a result."""
     if isinstance(found, (np.ndarray, np.generic)):
         yield np.asarray(found).astype(np.float64) if np.asarray(found).dtype.kind in "fiub" else str(found)
+    elif isinstance(found, torch.nn.parameter.UninitializedTensorMixin):
+        yield "not built"
     elif isinstance(found, torch.Tensor):
         yield found.detach().double().numpy().copy()
     elif isinstance(found, (bool, int, float)):
@@ -143,6 +145,8 @@ def leaves(found: Any) -> Iterator[Any]:
 
 def snapshot(value: Any) -> Any:
     """What must not change, in a form that `alike` compares."""
+    if isinstance(value, torch.nn.parameter.UninitializedTensorMixin):
+        return None
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray) and value.dtype != object:

@@ -103,7 +103,7 @@ CASES = {
     ),
     "from_data: chunk_rows": (
         lambda: Moments.from_data(EYE, [1, 2], 0),
-        "chunk_rows = 0 is not positive; it must be at least 1",
+        "chunk_rows = 0 is not right; it must be a whole number above 0",
     ),
     "with_noise: neither": (lambda: GOOD.with_noise(), "noise_std = None and noise_cov = None; give exactly one"),
     "with_noise: both": (lambda: GOOD.with_noise(1.0, EYE), "give exactly one of the two"),
@@ -187,7 +187,7 @@ CASES = {
         lambda: theory.minibatch_decay(4, -2.1),
         "excess_kurtosis = -2.1 belongs to no .* at least -2",
     ),
-    "minibatch_decay: NaN": (lambda: theory.minibatch_decay(4, NAN), "excess_kurtosis = nan belongs to no"),
+    "minibatch_decay: NaN": (lambda: theory.minibatch_decay(4, NAN), "excess_kurtosis has 1 non-finite value"),
     # data
     "load": (
         lambda: data.load("emnist"),
