@@ -20,7 +20,7 @@ from bnlib.folding import check_report, is_torchs_own, linked_layers
 from bnlib.layers import check_module
 from bnlib.meter import FROZEN
 from bnlib.report import Report
-from bnlib.validation import choice, nonnegative
+from bnlib.validation import choice, nonnegative, number
 
 # groups, in the order in which they are given and printed
 BEFORE = "weights before BN"
@@ -170,6 +170,11 @@ class ParameterGroups(list[dict[str, Any]]):
         Returns
         -------
         str
+
+        Raises
+        ------
+        ValueError
+            If there is no such group.
         """
         decays = {group["name"]: group["weight_decay"] for group in self}
         decay = decays[choice("name", name, decays)]
@@ -272,6 +277,7 @@ def parameter_groups(
     for name, value in decays.items():
         if nonnegative(name, value).ndim:
             raise ValueError(f"{name} = {value!r} is not right; it must be one number")
+        decays[name] = float(number(name, value))
     chosen = _optimizer(optimizer)
     if report is not None:
         check_report(model, report)

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnlib.layers import check_module, check_tensor, output_of
+from bnlib.validation import function, level, whole
+
 
 def fit(
     model: nn.Module,
@@ -45,7 +48,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there is no batch, or the model has nothing to learn.
+        If there is no batch, or the model has nothing to learn; if `loss_fn` does not give a scalar that depends on it,
+        or an argument is no such thing at all. A loss that is not finite is not refused: the parameters show it.
 
     Examples
     --------
@@ -55,6 +59,15 @@ def fit(
     >>> round(line.weight.item(), 4), round(line.bias.item(), 4)
     (3.0, 1.0)
     """
+    check_module(model)
+    function("loss_fn", loss_fn)
+    if observe is not None:
+        function("observe", observe)
+    if not callable(learning_rate):
+        learning_rate = level("learning_rate", learning_rate)
+    momentum, weight_decay = level("momentum", momentum), level("weight_decay", weight_decay)
+    if parameters is not None:
+        parameters = _tensors("parameters", parameters, (torch.Tensor, dict))
     learned = list(model.parameters() if parameters is None else parameters)
     learned = [entry for entry in learned if isinstance(entry, dict) or entry.requires_grad]
     if not learned:
@@ -63,15 +76,15 @@ def fit(
     optimizer = torch.optim.SGD(learned, 0.0, momentum, weight_decay=weight_decay)
     model.train()
     step = -1
-    for step, (x, target) in enumerate(batches):
+    for step, (x, target) in enumerate(map(pair, iterated(batches))):
         if observe is not None:
             observe(step, model)
-        rate = learning_rate(step) if callable(learning_rate) else learning_rate
+        rate = level("learning_rate", learning_rate(step)) if callable(learning_rate) else learning_rate
         for group, keeps in zip(optimizer.param_groups, fixed):
             if not keeps:
                 group["lr"] = rate
         optimizer.zero_grad()
-        loss_fn(model(x), target).backward()
+        _scalar("loss_fn", loss_fn(output_of(model, x), target)).backward()
         optimizer.step()
     if step < 0:
         raise ValueError("batches is empty; give at least one (inputs, targets)")
@@ -92,17 +105,24 @@ def half_squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tens
     Returns
     -------
     torch.Tensor, a scalar
+        NaN or infinite where an entry is.
 
     Raises
     ------
     ValueError
-        If shapes differ: torch would spread one over the other.
+        If shapes differ: torch would spread one over the other. If one is no tensor of real numbers, or has no rows.
 
     Examples
     --------
     >>> float(half_squared_error(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 0.0])))
     2.5
     """
+    check_tensor("output", output)
+    check_tensor("target", target)
+    if not output.numel() or not output.ndim:
+        raise ValueError(f"output has shape {tuple(output.shape)}; it must have rows")
+    if not output.is_floating_point():
+        raise ValueError(f"output is of dtype {output.dtype}; it must hold floats")
     if target.shape != output.shape:
         if target.shape != output.shape[:1] or output.shape[1:] != (1,):
             raise ValueError(
@@ -129,16 +149,29 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
     float
         The largest entry, in size, of the gradient that is left.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is no tensor that requires a gradient, or `objective` gives no scalar that depends on one;
+        if `iterations` is no whole number above 0.
+
     Examples
     --------
     >>> w = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
     >>> settle([w], lambda: (w - 1).square().sum()) < 1e-12
     True
     """
+    parameters, iterations = _tensors("parameters", parameters, (torch.Tensor,)), whole("iterations", iterations, 1)
+    function("objective", objective)
+    for place, parameter in enumerate(parameters):
+        if not parameter.requires_grad:
+            raise ValueError(
+                f"parameters[{place}] has requires_grad=False; what is minimized over must require a gradient"
+            )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = objective()
+        loss = _scalar("objective", objective())
         loss.backward()
         return loss
 
@@ -154,4 +187,43 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
         )
         optimizer.step(closure)
     closure()
-    return max(float(parameter.grad.abs().max()) for parameter in parameters if parameter.grad is not None)
+    left = [float(parameter.grad.abs().max()) for parameter in parameters if parameter.grad is not None]
+    if not left:
+        raise ValueError(
+            f"objective depends on none of the {len(parameters)} parameters; there is nothing to minimize over"
+        )
+    return max(left)
+
+
+def _tensors(name: str, values: Any, kinds: tuple[type, ...]) -> list[Any]:
+    if isinstance(values, (torch.Tensor, str, dict)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of parameters")
+    found = list(values)
+    for place, value in enumerate(found):
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must be a torch.nn.Parameter")
+    if not found:
+        raise ValueError(f"{name} is empty; give at least one torch.nn.Parameter")
+    return found
+
+
+def iterated(batches: Any) -> Iterable[Any]:
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise ValueError(f"batches is a {type(batches).__name__}; it must give (inputs, targets), one after another")
+    return batches
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        found = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+        raise ValueError(f"batches holds a {found}; each must be (inputs, targets)")
+    return batch[0], batch[1]
+
+
+def _scalar(name: str, loss: Any) -> torch.Tensor:
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise ValueError(f"{name} gives no scalar but {found}; it must give a tensor of one number")
+    if not loss.requires_grad:
+        raise ValueError(f"{name} gives a number without a gradient; it must be computed from what is learned")
+    return loss

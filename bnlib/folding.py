@@ -6,14 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from bnlib.layers import layer_channels
+from bnlib.layers import check_module, layer_channels
 from bnlib.meter import GAMMA_0, NOT_FINITE, ONE_BATCH, WEIGHT_0
 from bnlib.recorder import rows_of_units
 from bnlib.report import Report
+from bnlib.validation import of_class
 
 # reasons that leave open nothing about the linear map before a layer
 _LINKED = {"", GAMMA_0, WEIGHT_0, NOT_FINITE, ONE_BATCH}
@@ -29,6 +31,11 @@ _TORCHS_OWN = {
 def is_torchs_own(module: nn.Module) -> bool:
     """Whether a linear map, convolution or batch normalization computes what torch's own class does.
 
+    Raises
+    ------
+    ValueError
+        If `module` is none.
+
     Examples
     --------
     >>> class Rectified(nn.BatchNorm2d):
@@ -37,6 +44,7 @@ def is_torchs_own(module: nn.Module) -> bool:
     >>> is_torchs_own(nn.BatchNorm2d(3)), is_torchs_own(Rectified(3))
     (True, False)
     """
+    check_module(module, "module")
     return "forward" not in vars(module) and type(module).forward in _TORCHS_OWN
 
 
@@ -52,6 +60,11 @@ def linked_layers(report: Report) -> dict[str, str]:
     dict of str to str
         Name of the layer to name of the linear map.
 
+    Raises
+    ------
+    ValueError
+        If `report` is none.
+
     Examples
     --------
     >>> from bnlib.meter import measure
@@ -60,6 +73,7 @@ def linked_layers(report: Report) -> dict[str, str]:
     >>> linked_layers(measure(model, [batch], nn.functional.cross_entropy))
     {'1': '0'}
     """
+    of_class("report", report, Report)
     linked = {layer: linear for layer, linear in zip(report.layer, report.linear) if linear}
     for layer, reason in zip(report.layer, report.reason):
         if not _LINKED.issuperset(reason.split("; ")):
@@ -109,11 +123,19 @@ def check_report(model: nn.Module, report: Report) -> None:
 def unit_weights(module: nn.Module) -> torch.Tensor:
     """The weights of each unit of a linear map or convolution, one row a unit, in the order of its kernel.
 
+    Raises
+    ------
+    ValueError
+        If `module` is no such map.
+
     Examples
     --------
     >>> unit_weights(nn.ConvTranspose2d(4, 6, 3, groups=2)).shape
     torch.Size([6, 18])
     """
+    check_module(module, "module")
+    if not isinstance(getattr(module, "weight", None), torch.Tensor):
+        raise ValueError(f"module ({type(module).__name__}) has no weight; it must be a linear map or a convolution")
     groups = module.groups if isinstance(module, _ConvTransposeNd) else None
     return rows_of_units(module.get_parameter("weight"), groups)
 
@@ -133,13 +155,23 @@ def fold_layer(model: nn.Module, layer: str, linear: str) -> str:
     str
         Why it cannot be; empty where it is done.
 
+    Raises
+    ------
+    ValueError
+        If `model` is no module, or `layer` no batch normalization of it.
+
     Examples
     --------
     >>> model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)).eval()
     >>> fold_layer(model, "1", "0"), model[1]
     ('', Identity())
     """
+    check_module(model)
     modules: dict[str, Any] = dict(model.named_modules())
+    if not isinstance(modules.get(layer), _BatchNorm):
+        raise ValueError(
+            f"layer = {layer!r} is no batch normalization of model; it has {sorted(layer_channels(model))}"
+        )
     norm, owner = modules[layer], modules.get(linear)
     if not isinstance(owner, (nn.Linear, _ConvNd)):
         return "the map before it is no Linear or convolution"

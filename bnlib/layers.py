@@ -1,12 +1,15 @@
 """Which layers of a model normalize batches, and whether what they do can be seen."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 
-def check_module(model: nn.Module) -> None:
+def check_module(model: nn.Module, name: str = "model") -> None:
     """Refuse what is no module.
 
     Raises
@@ -21,7 +24,51 @@ def check_module(model: nn.Module) -> None:
     """
     right = isinstance(model, nn.Module)
     if not right:
-        raise ValueError(f"model is a {type(model).__name__}; it must be a torch.nn.Module")
+        raise ValueError(f"{name} is a {type(model).__name__}; it must be a torch.nn.Module")
+
+
+def output_of(model: Callable[[Any], Any], inputs: Any) -> Any:
+    """What `model` gives for `inputs` of a batch; where torch finds that it does not take them, in words.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> output_of(nn.Linear(3, 2), torch.zeros(4, 5))
+    Traceback (most recent call last):
+    ValueError: batches holds inputs of shape (4, 5), which model (Linear) does not take: mat1 and mat2 shapes cannot be multiplied (4x5 and 3x2)
+    """
+    try:
+        return model(inputs)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("shape", "size", "dtype")) or not isinstance(inputs, torch.Tensor):
+            raise
+        found = (
+            f"batches holds inputs of shape {tuple(inputs.shape)}, which model ({type(model).__name__}) does not take"
+        )
+        raise ValueError(f"{found}: {str(error).splitlines()[0]}") from error
+
+
+def check_tensor(name: str, value: torch.Tensor) -> None:
+    """Refuse what is no tensor of real numbers.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_tensor("output", [1.0])
+    Traceback (most recent call last):
+    ValueError: output is a list; it must be a torch.Tensor
+    """
+    right = isinstance(value, torch.Tensor)
+    if not right:
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
+    if value.is_complex():
+        raise ValueError(f"{name} is of dtype {value.dtype}; it must hold real numbers")
 
 
 def layer_channels(model: nn.Module) -> dict[str, int]:

@@ -53,7 +53,9 @@ class RateLogger:
     ------
     ValueError
         If `every` is no whole number above 0, `scaler` is none, `path` has another header, or the model is compiled
-        in place or hides its batch normalization; in a pass, where `bnlib.measure` raises it: in half precision, say.
+        in place or hides its batch normalization, or `path` is no path of a file; in a pass, where `bnlib.measure` raises it: in half precision, say.
+    FileNotFoundError
+        If `path` is in a folder that is not there.
     RuntimeError
         At a chosen step, if the gradient that it uses is not the one that was read, but for clipping: the loss is
         scaled and `scaler` is not given, gradients are left from before, a backward pass comes from elsewhere than
@@ -95,7 +97,7 @@ class RateLogger:
             raise ValueError(COMPILED)
         self.step = 0
         self._model, self._scaler = model, scaler
-        self._path = None if path is None else _continued(Path(path))
+        self._path = None if path is None else _continued(path)
         self._readings: list[tuple[int, str, float, float]] = []
         self._passes: Passes | None = None  # of a chosen step
         self._passed = self._counted = False
@@ -240,8 +242,15 @@ def _is_scaler(frame: Any) -> bool:
     return frame.f_code.co_name == "step" and frame.f_globals.get("__name__") == "torch.amp.grad_scaler"
 
 
-def _continued(path: Path) -> Path:
+def _continued(given: str | os.PathLike[str]) -> Path:
     """Begin a CSV file, unless it is there."""
+    if not isinstance(given, (str, os.PathLike)) or not str(given) or "\0" in str(given):
+        raise ValueError(f"path = {given!r} is no path of a file")
+    path = Path(given)
+    if path.is_dir():
+        raise ValueError(f"path = {str(path)!r} is a folder; it must be a file in one")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"path = {str(path)!r} is in no folder that exists; make {path.absolute().parent}")
     header = ",".join(COLUMNS)
     if path.exists() and path.stat().st_size:
         with path.open(encoding="utf-8") as file:

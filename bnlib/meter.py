@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointError
 
-from bnlib.layers import layer_channels
+from bnlib.layers import layer_channels, output_of
 from bnlib.recorder import Call, consumers, recording
 from bnlib.report import Report, WeightedMean
-from bnlib.validation import extra, positive
+from bnlib.validation import extra, function, positive
 
 NOT_RUN = "did not run"
 NOT_ALWAYS_RUN = "did not run in every batch"
@@ -107,6 +107,11 @@ def measure(
     """
     if loss_fn is not None and forward is not None:
         raise ValueError("loss_fn and forward are both given; forward(model, batch) already gives the loss")
+    for name, given in (("loss_fn", loss_fn), ("forward", forward)):
+        if given is not None:
+            function(name, given)
+    if not isinstance(batches, Iterable):
+        raise ValueError(f"batches is a {type(batches).__name__}; it must give batches, one after another")
     if batches_at_most is not None:
         batches_at_most = int(positive("batches_at_most", batches_at_most, whole=True))
     if relative_error is not None:
@@ -309,7 +314,7 @@ def _loss_of(model: nn.Module, loss_fn: Loss | None) -> Loss:
                 "forward=lambda model, batch: … instead, which returns the loss"
             )
         inputs, targets = (_moved(part, device) for part in batch)
-        return loss_fn(model(inputs), targets)
+        return loss_fn(output_of(model, inputs), targets)
 
     def by_itself(model: nn.Module, batch: Any) -> torch.Tensor:
         fits = isinstance(batch, (tuple, list, Mapping))
@@ -318,7 +323,12 @@ def _loss_of(model: nn.Module, loss_fn: Loss | None) -> Loss:
                 f"batches holds a {type(batch).__name__}; without loss_fn it must be a dict or a tuple of arguments"
             )
         moved = _moved(batch, device)
-        output = model(**moved) if isinstance(moved, Mapping) else model(*moved)
+        try:
+            output = model(**moved) if isinstance(moved, Mapping) else model(*moved)
+        except TypeError as error:
+            raise ValueError(
+                f"model does not take what batches holds ({error}); give loss_fn, where batches are (inputs, targets)"
+            ) from error
         if isinstance(output, Mapping) and "loss" in output:
             return output["loss"]
         return getattr(output, "loss", output)

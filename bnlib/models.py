@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -72,6 +73,8 @@ def network(
         raise ValueError("gamma = 0 switches the units off; it must be nonzero")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype = {dtype!r} is not right; it must be a torch.dtype of floats")
+    if gamma is not None and torch.tensor(gamma, dtype=dtype).item() in (0, np.inf, -np.inf):
+        raise ValueError(f"gamma = {gamma:g} is no number of {dtype}; choose one nearer to 1")
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

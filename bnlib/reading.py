@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from bnlib.descent import iterated, pair
+from bnlib.layers import check_tensor
 from bnlib.meter import BATCHES_AT_LEAST
 from bnlib.report import WeightedMean
 from bnlib.stack import blocks_of
+from bnlib.validation import items, positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,8 @@ def read(
     Raises
     ------
     ValueError
-        If there is no model or no batch, or the models are not alike.
+        If there is no model or no batch, the models are not alike, or a batch is none for them; if another argument is no
+        such thing at all.
 
     Notes
     -----
@@ -83,9 +87,13 @@ def read(
     >>> [reading.gamma[0].item() for reading in read(models, zip(inputs, targets), 20, relative_error=0.05)]
     [0.25, 0.5]
     """
+    batches_at_most = positive("batches_at_most", batches_at_most, whole=True)
+    relative_error = positive("relative_error", relative_error)
+    models = items("models", models, nn.Sequential, "torch.nn.Sequential")
     together, left = _Together(models), list(range(len(models)))
     means = [WeightedMean() for _ in models]
-    for number, (x, targets) in enumerate(islice(batches, batches_at_most), start=1):
+    for number, (x, targets) in enumerate(map(pair, islice(iterated(batches), batches_at_most)), start=1):
+        together.check(x, targets)
         for index, rates in zip(left, together.rates(x, targets)):
             means[index].add(rates, len(x))
         if number < BATCHES_AT_LEAST:
@@ -114,6 +122,18 @@ class _Together:
         if _eps(networks[0][0][1]) is None:
             raise ValueError("models are without batch normalization in their first layer; there is nothing to read")
         self._layers = [_Layer(*zip(*blocks)) for blocks in zip(*networks)]
+
+    def check(self, x: torch.Tensor, targets: torch.Tensor) -> None:
+        check_tensor("batches: inputs", x)
+        check_tensor("batches: targets", targets)
+        inputs, classes = self._layers[0].weight.shape[2], self._layers[-1].weight.shape[1]
+        if x.ndim != 2 or x.shape[1] != inputs or len(x) < 2 or targets.shape != x.shape[:1]:
+            raise ValueError(
+                f"batches holds inputs of shape {tuple(x.shape)} and targets of {tuple(targets.shape)}; they must be "
+                f"(rows, {inputs}) and (rows,), with at least 2 rows"
+            )
+        if targets.dtype != torch.int64 or not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+            raise ValueError(f"batches holds targets that are not of int64, from 0 to {classes - 1}")
 
     def rates(self, x: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
         """Rate and L2-equivalent rate of every normalized layer on one batch, shape (networks, layers, 2)."""

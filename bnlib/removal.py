@@ -21,10 +21,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlib.folding import check_report, fold_layer, is_torchs_own, linked_layers, unit_weights
 from bnlib.layers import layer_channels
 from bnlib.report import Report, listed
-from bnlib.validation import covariance
+from bnlib.validation import covariance, real_array
 
 # how far |v| of the twin may be from the one that was measured without a word: running statistics lag
 STATISTICS_APART = 0.1
+_NONE = object()  # where no covariance is given
 
 
 @dataclass(eq=False)
@@ -245,6 +246,8 @@ def remove_batch_norm(
     if not folded:
         listed = "; ".join(f"{name or 'the model itself'}: {why}" for name, why in kept.items())
         raise ValueError(f"model has no batch normalization that can be folded into a linear map: {listed}")
+    if covariances is not None and not isinstance(covariances, Mapping):
+        raise ValueError(f"covariances is a {type(covariances).__name__}; it must map names of linear maps to matrices")
     given = dict(covariances or {})
     for name in given:
         if name not in folded.values():
@@ -254,7 +257,7 @@ def remove_batch_norm(
             )
     frame = report.to_frame().assign(effective_norm=report.effective_norm)
     terms = [
-        _layer_penalty(layer, linear, twin.get_submodule(linear), frame[frame.layer == layer], given.get(linear))
+        _layer_penalty(layer, linear, twin.get_submodule(linear), frame[frame.layer == layer], given.get(linear, _NONE))
         for layer, linear in folded.items()
     ]
     conditions = list(_conditions(model, frame[frame.layer.isin(folded)], terms, kept))
@@ -302,7 +305,7 @@ def _why_unlinked(report: Report, layer: str) -> str:
 
 def _layer_penalty(layer: str, linear: str, module: Any, rows: pd.DataFrame, given: Any) -> LayerPenalty:
     weight = module.get_parameter("weight")
-    sigma = None if given is None else _covariance(linear, module, given)
+    sigma = None if given is _NONE else _covariance(linear, module, given)
     rates = (rows.l2_rate if sigma is None else rows.rate).to_numpy()
     left_out = rows.reason[np.isnan(rates)].value_counts().to_dict()
     dtype = torch.promote_types(weight.dtype, torch.float32)
@@ -314,7 +317,7 @@ def _layer_penalty(layer: str, linear: str, module: Any, rows: pd.DataFrame, giv
 
 def _covariance(linear: str, module: Any, given: Any) -> torch.Tensor:
     name = f"covariances[{linear!r}]"
-    array = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
+    array = real_array(name, given)
     groups, fan_in = getattr(module, "groups", 1), unit_weights(module).shape[1]
     if array.shape != (groups, fan_in, fan_in) and not (groups == 1 and array.shape == (fan_in, fan_in)):
         right = (fan_in, fan_in) if groups == 1 else (groups, fan_in, fan_in)

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bnlib.layers import check_module, check_tensor
 from bnlib.models import NORMALIZATIONS
+from bnlib.validation import finite_array, items, level, nonnegative
 
 
 class Stack:
@@ -34,7 +36,8 @@ class Stack:
     Raises
     ------
     ValueError
-        If there is no model, or their widths differ.
+        If there is no model, one is none of `bnlib.models.network`, or their widths differ; if there is not one decay,
+        of at least 0, for each, or `momentum` is negative.
 
     Examples
     --------
@@ -46,6 +49,13 @@ class Stack:
     """
 
     def __init__(self, models: Sequence[nn.Sequential], weight_decays: Sequence[float], momentum: float) -> None:
+        models = items("models", models, nn.Sequential, "torch.nn.Sequential")
+        weight_decays = nonnegative("weight_decays", finite_array("weight_decays", weight_decays, ndim=1)).tolist()
+        if len(weight_decays) != len(models):
+            raise ValueError(
+                f"weight_decays has {len(weight_decays)} numbers; it must have one for each of {len(models)} models"
+            )
+        momentum = level("momentum", momentum)
         networks = [blocks_of(model) for model in models]
         widths = {tuple(linear.out_features for linear, _ in blocks) for blocks in networks}
         if len(widths) != 1:
@@ -90,13 +100,17 @@ class Stack:
         Raises
         ------
         ValueError
-            If there is one row, and a model with batch normalization.
+            If there is one row, and a model with batch normalization; if `x` is no float tensor with these inputs, or
+            `targets` holds no class of the networks for each row. Numbers that are not finite are not refused: the
+            losses show them.
 
         Notes
         -----
         Gradients are written out, since autograd would copy activations that are needed once.
         """
         networks, units, inputs = self._first.shape
+        self._check(x, targets, inputs)
+        learning_rate = level("learning_rate", learning_rate)
         with torch.no_grad():
             z = torch.mm(self._first.view(-1, inputs), x.t()).view(networks, units, len(x))
             entered, activations = [z], []
@@ -128,6 +142,22 @@ class Stack:
         given = torch.empty_like(losses)
         given[self._order] = losses
         return given
+
+    def _check(self, x: torch.Tensor, targets: torch.Tensor, inputs: int) -> None:
+        check_tensor("x", x)
+        check_tensor("targets", targets)
+        if x.dtype != self._first.dtype or x.ndim != 2 or x.shape[1] != inputs or not len(x):
+            raise ValueError(
+                f"x is of {x.dtype} and shape {tuple(x.shape)}; it must be of {self._first.dtype} and (rows, {inputs})"
+            )
+        classes = self._layers[-1].weight.shape[1]
+        if targets.dtype != torch.int64 or targets.shape != x.shape[:1]:
+            raise ValueError(
+                f"targets is of {targets.dtype} and shape {tuple(targets.shape)}; it must be int64, ({len(x)},)"
+            )
+        low, high = map(int, targets.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(f"targets goes from {low} to {high}; the networks have classes 0 to {classes - 1}")
 
     def _update_first(self, x: torch.Tensor, z_grad: torch.Tensor, pulls: "Pulls", learning_rate: float) -> None:
         pulled = {row: pull for rows, pulls_of_rows in pulls for row, pull in enumerate(pulls_of_rows, rows.start)}
@@ -271,7 +301,19 @@ Pulls = list[tuple[slice, torch.Tensor]]
 
 
 def blocks_of(model: nn.Sequential) -> list["Block"]:
-    """The layers of a network as pairs: the `Linear` and the module that normalizes its output, or None."""
+    """The layers of a network as pairs: the `Linear` and the module that normalizes its output, or None.
+
+    Raises
+    ------
+    ValueError
+        If `model` is not one of `bnlib.models.network`: it has other layers.
+    """
+    check_module(model)
+    known = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm, nn.ReLU)
+    if not isinstance(model, nn.Sequential) or not len(model) or not all(isinstance(module, known) for module in model):
+        raise ValueError(
+            f"model is a {type(model).__name__} of other layers than bnlib.models.network has; give one of its"
+        )
     modules = [module for module in model if not isinstance(module, nn.ReLU)]
     following = [*modules[1:], None]
     return [

@@ -16,7 +16,19 @@ from torch import nn
 from bnlib.descent import fit, half_squared_error, settle
 from bnlib.models import NORMALIZATIONS, network
 from bnlib.stack import Stack
-from bnlib.validation import choice, finite_array, nonnegative
+from bnlib.layers import check_module, output_of
+from bnlib.validation import (
+    choice,
+    finite_array,
+    function,
+    items,
+    nonnegative,
+    number,
+    of_class,
+    real_array,
+    whole,
+    wholes,
+)
 
 if TYPE_CHECKING:
     from bnlib.data import Dataset
@@ -48,6 +60,11 @@ class Arm:
     gamma : float, optional
         Fixed scale of batch normalization; learned without it.
 
+    Raises
+    ------
+    ValueError
+        If `normalization` is unknown, `weight_decay` negative or `gamma` 0, or one is no number.
+
     Examples
     --------
     >>> Arm("none", weight_decay=1e-3)
@@ -60,7 +77,11 @@ class Arm:
 
     def __post_init__(self) -> None:
         choice("normalization", self.normalization, NORMALIZATIONS)
-        nonnegative("weight_decay", self.weight_decay)
+        gamma = None if self.gamma is None else number("gamma", self.gamma)
+        if gamma == 0:
+            raise ValueError("gamma = 0 switches the units off; it must be nonzero")
+        weight_decay = float(nonnegative("weight_decay", number("weight_decay", self.weight_decay)))
+        _plainly(self, gamma=gamma, weight_decay=weight_decay)
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,12 @@ class Schedule:
     channels : tuple of int
         Where given, the network is `bnlib.models.convolutional` of these, and `hidden` is of no concern.
 
+    Raises
+    ------
+    ValueError
+        If a width, `epochs` or `batch_size` is no whole number above 0, `learning_rate` not above 0, or `momentum` not
+        from 0 to below 1.
+
     Examples
     --------
     >>> Schedule(epochs=2).batch_size
@@ -94,15 +121,20 @@ class Schedule:
     channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        _plainly(self, **{name: wholes(name, getattr(self, name)) for name in ("hidden", "channels")})
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
+            if whole(name, getattr(self, name), least=None) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} trains nothing; it must be at least 1")
-        if not self.learning_rate > 0:
+        if not 0 <= number("momentum", self.momentum) < 1:
+            raise ValueError(f"momentum = {self.momentum} must be from 0 to below 1")
+        if not number("learning_rate", self.learning_rate) > 0:
             raise ValueError(f"learning_rate = {self.learning_rate} is not positive; it must be above 0")
+        _plainly(self, **{name: number(name, getattr(self, name)) for name in ("learning_rate", "momentum")})
+        _plainly(self, **{name: int(getattr(self, name)) for name in ("epochs", "batch_size")})
 
     def steps(self, rows: int) -> int:
-        """Steps of a training on that many rows."""
-        return self.epochs * (rows // self.batch_size)
+        """Steps of a training on that many rows; a ValueError where that is no whole number."""
+        return self.epochs * (whole("rows", rows) // self.batch_size)
 
 
 def batches(
@@ -128,23 +160,33 @@ def batches(
 
     Yields
     ------
-    x : torch.Tensor, shape (batch_size, d), dtype of `inputs`
+    x : torch.Tensor, shape (batch_size, d), dtype of `inputs`; float32 where noise is added to whole numbers
     target : torch.Tensor, shape (batch_size,)
 
     Raises
     ------
     ValueError
-        If there are fewer rows than a batch has, or a noise level is negative.
+        If there are fewer rows than a batch has, or another number of labels; if `inputs` are no finite real numbers, a
+        noise level is negative or not of the shape of a row, or an argument is no such thing at all.
 
     Examples
     --------
     >>> [x.shape for x, _ in batches(np.zeros((5, 3)), np.zeros(5, int), batch_size=2, epochs=1, stream=[0])]
     [torch.Size([2, 3]), torch.Size([2, 3])]
     """
-    inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+    inputs, labels = _tensor("inputs", inputs), _tensor("labels", labels)
+    batch_size, epochs, stream = (
+        whole("batch_size", batch_size, 1),
+        whole("epochs", epochs, 1),
+        wholes("stream", stream, 0),
+    )
+    if inputs.ndim < 1 or labels.ndim < 1 or len(labels) != len(inputs):
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)}; inputs of shape {tuple(inputs.shape)} need one a row"
+        )
     if len(inputs) < batch_size:
         raise ValueError(f"batch_size = {batch_size} exceeds the {len(inputs)} rows of inputs")
-    add_noise = _noise(noise_std, stream)
+    add_noise = _noise(noise_std, stream, inputs)
     order = np.random.default_rng(stream)
     for _ in range(epochs):
         rows = torch.from_numpy(order.permutation(len(inputs)))
@@ -194,7 +236,9 @@ def train(
     Raises
     ------
     ValueError
-        If there are fewer rows than a batch has, or `schedule` has channels: those networks are for `train_alone`.
+        If there are fewer rows than a batch has, or `schedule` has channels: those networks are for `train_alone`. If
+        `inputs` are no finite real numbers, `labels` no whole numbers from 0, or an argument is no such thing at all.
+        A training whose numbers diverge is not refused: its networks show it.
 
     Examples
     --------
@@ -204,14 +248,18 @@ def train(
     >>> len(models)
     2
     """
-    if schedule.channels:
+    if of_class("schedule", schedule, Schedule).channels:
         raise ValueError(f"schedule has channels = {schedule.channels}; a convolutional network is for train_alone")
-    inputs, labels = np.asarray(inputs), np.asarray(labels, dtype=np.int64)
+    arms, seed = items("arms", arms, Arm, "bnlib.training.Arm"), whole("seed", seed)
+    device = _device(device)
+    if observe is not None:
+        function("observe", observe)
+    inputs, labels = _rows_and_classes(inputs, labels, ndim=2)
     widths = (inputs.shape[1], *schedule.hidden, int(labels.max()) + 1)
     models = [network(widths, arm.normalization, gamma=arm.gamma, seed=seed, dtype=dtype).to(device) for arm in arms]
     stack = Stack(models, [arm.weight_decay for arm in arms], schedule.momentum)
     steps = schedule.steps(len(inputs))
-    x = torch.as_tensor(inputs, dtype=torch.float32)
+    x = inputs.to(torch.float32)
     drawn = batches(x, labels, schedule.batch_size, schedule.epochs, [seed, 1], noise_std)
     for step, (x, target) in enumerate(drawn):
         if observe is not None:
@@ -253,20 +301,28 @@ def train_alone(
     torch.nn.Module
         `model`, in evaluation mode.
 
+    Raises
+    ------
+    ValueError
+        As for `train`, and if the model has fewer outputs than there are classes, or nothing to learn.
+
     Examples
     --------
     >>> inputs, labels = np.zeros((64, 5), np.float32), np.arange(64) % 2
     >>> train_alone(nn.Linear(5, 2), inputs, labels, Schedule(batch_size=32), seed=0)
     Linear(in_features=5, out_features=2, bias=True)
     """
+    check_module(model)
+    of_class("schedule", schedule, Schedule)
+    seed, inputs, labels = whole("seed", seed), *_rows_and_classes(inputs, labels)
     like = next(model.parameters(), torch.empty(0))
     steps = schedule.steps(len(inputs))
-    x = torch.as_tensor(inputs, dtype=torch.float32)
+    x = inputs.to(torch.float32)
     drawn = batches(x, labels, schedule.batch_size, schedule.epochs, [seed, 1], noise_std)
     fit(
         model,
         ((x.to(like), target.to(like.device)) for x, target in drawn),
-        nn.functional.cross_entropy,
+        _cross_entropy,
         lambda step: schedule.learning_rate * (1 - step / steps),
         schedule.momentum,
         weight_decay,
@@ -299,6 +355,13 @@ def evaluate(
     Returns
     -------
     list of (accuracy, loss)
+        The loss of a network that diverged is NaN.
+
+    Raises
+    ------
+    ValueError
+        If `inputs` are no finite real numbers, `labels` no whole numbers from 0 for which there are outputs, or an
+        argument is no such thing at all.
 
     Examples
     --------
@@ -307,17 +370,22 @@ def evaluate(
     >>> accuracy, round(loss, 4)
     (0.5, 1.1269)
     """
-    x = _noise(noise_std, [seed, 2])(torch.as_tensor(inputs).clone())
-    target = torch.as_tensor(labels)
+    models = items("models", models, nn.Module, "torch.nn.Module")
+    seed, chunk_rows = whole("seed", seed), whole("chunk_rows", chunk_rows, 1)
+    x, target = _rows_and_classes(inputs, labels)
+    like = next(models[0].parameters(), x)
+    if like.is_floating_point():
+        x = x.to(like.dtype)
+    x = _noise(noise_std, [seed, 2], x)(x.clone())
     for model in models:
         model.eval()
     with torch.no_grad():
         outputs = _together(models)
-        chunks = zip(*(outputs(rows) for rows in x.split(chunk_rows)))
+        chunks = zip(*(output_of(outputs, rows) for rows in x.split(chunk_rows)))
         found = []
         for logits in map(torch.cat, chunks):
             accuracy = (logits.argmax(dim=1) == target).double().mean()
-            found.append((float(accuracy), float(nn.functional.cross_entropy(logits, target))))
+            found.append((float(accuracy), float(_cross_entropy(logits, target))))
     return found
 
 
@@ -375,16 +443,83 @@ def _pieces(images: np.ndarray) -> list[np.ndarray]:
     return [images[start : start + 100] for start in range(0, len(images), 100)]
 
 
-def _noise(noise_std: ArrayLike, stream: Sequence[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+def _plainly(owner: Any, **values: Any) -> None:
+    """Set fields of a frozen object to Python's own numbers, which a key of a row can hold."""
+    for name, value in values.items():
+        object.__setattr__(owner, name, value)
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor:
+    """A tensor of finite real numbers: the one given, or one on the memory of the array where torch can read it."""
+    if not isinstance(value, torch.Tensor):
+        array = real_array(name, value)
+        if array.dtype.newbyteorder("=") != array.dtype or array.dtype == np.longdouble:
+            array = array.astype(np.float64)
+        if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+            array = array.copy()  # torch would warn of the one, and refuse the other
+        value = torch.from_numpy(array)
+    if value.is_complex():
+        raise ValueError(f"{name} is of dtype {value.dtype}; it must hold real numbers")
+    if not torch.isfinite(value).all():
+        first = tuple(torch.nonzero(~torch.isfinite(value))[0].tolist())
+        raise ValueError(f"{name} has a value that is not finite at index {first}; every value must be finite")
+    return value
+
+
+def _rows_and_classes(inputs: Any, labels: Any, ndim: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels as tensors, after checking that each row has a class from 0."""
+    x, target = _tensor("inputs", inputs), _tensor("labels", labels)
+    if not x.ndim or not x.numel() or (ndim is not None and x.ndim != ndim):
+        raise ValueError(
+            f"inputs has shape {tuple(x.shape)}; it must have rows" + (f", and {ndim} dimensions" if ndim else "")
+        )
+    if target.shape != x.shape[:1]:
+        raise ValueError(
+            f"labels has shape {tuple(target.shape)}; with inputs of shape {tuple(x.shape)} it must be ({len(x)},)"
+        )
+    classes = target.to(torch.int64)
+    if (classes != target).any() or classes.min() < 0:
+        raise ValueError(
+            f"labels has the value {target.min().item():g} or a fraction; it must hold whole numbers from 0"
+        )
+    return x, classes
+
+
+def _cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    if logits.ndim < 2 or target.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels has the class {int(target.max())}; model gives outputs of shape {tuple(logits.shape)}, which do not "
+            "have it"
+        )
+    return nn.functional.cross_entropy(logits, target)
+
+
+def _device(device: Any) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device = {device!r} is unknown to torch; give 'cpu', or 'cuda' where there is one"
+        ) from error
+
+
+def _noise(noise_std: ArrayLike, stream: Sequence[int], inputs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function that adds noise to a batch in place, from a generator of its own."""
     levels = nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=(0, 1)))
+    if levels.shape not in ((), inputs.shape[-1:]):
+        raise ValueError(
+            f"noise_std has shape {levels.shape}; it must be one number, or one for each of {inputs.shape[-1:]}"
+        )
     if not levels.any():
         return lambda x: x
-    std = torch.from_numpy(levels)
+    if levels.max() > torch.finfo(torch.float32).max:
+        raise ValueError(f"noise_std = {levels.max():g} is beyond torch.float32; it must be smaller")
+    std = torch.from_numpy(levels.copy())
     # torch draws twice as fast as NumPy; the second word, since the first seeds the order
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(stream).generate_state(2, np.uint64)[1] >> 1))
 
     def add(x: torch.Tensor) -> torch.Tensor:
+        x = x if x.is_floating_point() else x.to(torch.float32)
         noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator)
         return x.add_(noise.mul_(std) if std.ndim else noise, alpha=1 if std.ndim else float(std))
 

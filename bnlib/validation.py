@@ -260,6 +260,26 @@ def positive(name: str, value: float, whole: bool = False) -> Any:
     return int(value) if whole else float(value)
 
 
+def level(name: str, value: ArrayLike) -> float:
+    """Return `value` as a float after checking that it is one number, at least 0, that float32 holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> level("weight_decay", 1e40)
+    Traceback (most recent call last):
+    ValueError: weight_decay = 1e+40 is beyond float32; it must be smaller
+    """
+    found = float(nonnegative(name, number(name, value)))
+    if found > float(np.finfo(np.float32).max):
+        raise ValueError(f"{name} = {found:g} is beyond float32; it must be smaller")
+    return found
+
+
 def whole(name: str, value: Any, least: int | None = 0) -> int:
     """Return `value` as an int after checking that it is a whole number, and not below `least`, if that is given.
 

@@ -59,7 +59,9 @@ class Array(Kind):
         yield from _layouts(good)
         yield from _values(good, rng)
         for value in self.bad:
-            yield Fault(f"value {value!r}", REFUSED, np.where(np.arange(good.size).reshape(good.shape) == 0, value, good))
+            yield Fault(
+                f"value {value!r}", REFUSED, np.where(np.arange(good.size).reshape(good.shape) == 0, value, good)
+            )
 
     def _shapes(self, good: np.ndarray) -> Iterator[Fault]:
         for axis in range(good.ndim):
@@ -103,19 +105,22 @@ class Covariance(Array):
 class Number(Kind):
     """One real number; `bad` are out of its range, `whole` ones have no fraction."""
 
-    def __init__(self, bad: Sequence[Any] = (), whole: bool = False, optional: bool = False, infinite: bool = False):
+    def __init__(
+        self, bad: Sequence[Any] = (), whole: bool = False, optional: bool = False, skip: tuple[str, ...] = ()
+    ):
         super().__init__(optional)
-        self.bad, self.whole, self.infinite = bad, whole, infinite
+        self.bad, self.whole, self.skip = bad, whole, skip
 
     def faults(self, good: Any, rng: np.random.Generator) -> Iterator[Fault]:
         good = 1.0 if good is None else good
         yield from self.nothing()
         for name, value in {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf}.items():
-            yield Fault(name, FINITE if self.infinite and name != "NaN" else REFUSED, value)
+            yield Fault(name, REFUSED, value)
         words = {"a string": str(good), "a word": "one", "complex": complex(good, 0.5), "a dict": {}, "a function": len}
         words |= {"an object": object(), "an empty list": [], "two numbers": [good, good], "bytes": b"1"}
         for name, value in words.items():
-            yield Fault(name, REFUSED, value)
+            if name not in self.skip:
+                yield Fault(name, REFUSED, value)
         for value in self.bad:
             yield Fault(f"value {value!r}", REFUSED, value)
         if self.whole:
@@ -131,7 +136,12 @@ class Number(Kind):
         yield Fault("a fraction of integers", SAME_OR_REFUSED, Fraction(good), good)
         yield Fault("an array without dimensions", SAME_OR_REFUSED, np.array(good), good)
         yield Fault("a tensor", SAME_OR_REFUSED, torch.tensor(good, dtype=None if self.whole else torch.float64), good)
-        yield Fault("a tensor with a gradient", SAME_OR_REFUSED, torch.tensor(float(good), dtype=torch.float64, requires_grad=True), good)
+        yield Fault(
+            "a tensor with a gradient",
+            SAME_OR_REFUSED,
+            torch.tensor(float(good), dtype=torch.float64, requires_grad=True),
+            good,
+        )
         yield Fault("a bool", SAME_OR_REFUSED, True, 1)
         if not self.whole:  # a count may be work, without end
             yield Fault("an integer beyond floats", REFUSED, 10**400)

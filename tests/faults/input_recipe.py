@@ -49,6 +49,7 @@ class Recipe:
     changes: tuple[str, ...] = ()
     warns: bool = False
     rtol: float = 1e-9
+    half: float = 0.0  # the tolerance where the result is in half precision as the input is
     result: Callable[[Any], Any] | None = None
     inside: str = ""  # why only the library calls it: then bad input is refused by any error
 
@@ -112,7 +113,8 @@ def _judged(
         if fault.wanted == REFUSED and outcome.error is None:
             input_trial.check_refused(outcome, argument, text)
         if fault.wanted == SAME or (fault.wanted == SAME_OR_REFUSED and outcome.error is None):
-            input_trial.check_same(outcome, plain(), recipe.rtol)
+            half = recipe.half and fault.name.endswith("float16")
+            input_trial.check_same(outcome, plain(), recipe.half if half else recipe.rtol)
         if not recipe.infinite:
             input_trial.check_finite(outcome)
     except Broken as broken:

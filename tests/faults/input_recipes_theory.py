@@ -5,7 +5,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from input_faults import FINITE, REFUSED, SAME_OR_REFUSED, Array, Choice, Covariance, Fault, Flag, Kind, Listed, Made, Number
+from input_faults import (
+    FINITE,
+    REFUSED,
+    SAME_OR_REFUSED,
+    Array,
+    Choice,
+    Covariance,
+    Fault,
+    Flag,
+    Kind,
+    Listed,
+    Made,
+    Number,
+)
 from input_recipe import Recipe, Scaling
 
 from bnlib import theory
@@ -129,7 +142,12 @@ HALF = lambda rng: {"outputs": rng.standard_normal(12), "gamma": 0.5, "first": r
 
 RECIPES = {
     "moments.Moments": Recipe(
-        lambda rng: {"mean": rng.standard_normal(3), "cov": cov(rng), "cross": 0.1 * rng.standard_normal(3), "target_var": 1.0},
+        lambda rng: {
+            "mean": rng.standard_normal(3),
+            "cov": cov(rng),
+            "cross": 0.1 * rng.standard_normal(3),
+            "target_var": 1.0,
+        },
         {"mean": Array(), "cov": Covariance(), "cross": Array(bound=(0,)), "target_var": Array(bad=(-1.0,))},
         scalings=(Scaling({"mean": 1, "cov": 2, "cross": 1}, (1, 2, 1, 0)),),
         says={"mean": ("cov", "cross"), "cross": ("target_var",)},
@@ -159,7 +177,10 @@ RECIPES = {
     ),
     "validation.finite_array": Recipe(
         lambda rng: {"name": "value", "value": rng.standard_normal((3, 2)), "ndim": (1, 2)},
-        {"value": Array(bound=None), "ndim": Listed(("another number", REFUSED, 3), ("none", REFUSED, ()), literal=True)},
+        {
+            "value": Array(bound=None),
+            "ndim": Listed(("another number", REFUSED, 3), ("none", REFUSED, ()), literal=True),
+        },
         scalings=(Scaling({"value": 1}, 1),),
         exempt=NAME,
         says={"ndim": ("value",)},
@@ -172,7 +193,10 @@ RECIPES = {
         says={"dimension": ("value",)},
     ),
     "validation.nonnegative": Recipe(
-        lambda rng: {"name": "value", "value": rng.exponential(size=3)}, {"value": SPREAD}, (Scaling({"value": 1}, 1),), NAME
+        lambda rng: {"name": "value", "value": rng.exponential(size=3)},
+        {"value": SPREAD},
+        (Scaling({"value": 1}, 1),),
+        NAME,
     ),
     "validation.nonzero": Recipe(
         lambda rng: {"name": "value", "value": rng.standard_normal(3)},
@@ -187,13 +211,24 @@ RECIPES = {
     ),
     "validation.choice": Recipe(
         lambda rng: {"name": "value", "value": "batch", "allowed": ("batch", "none")},
-        {"value": Choice(), "allowed": Listed(("others", REFUSED, ("layer",)), ("none", REFUSED, ()), ("a dict", FINITE, {"batch": 1}), literal=True)},
+        {
+            "value": Choice(),
+            "allowed": Listed(
+                ("others", REFUSED, ("layer",)), ("none", REFUSED, ()), ("a dict", FINITE, {"batch": 1}), literal=True
+            ),
+        },
         exempt=NAME,
         says={"allowed": ("value",)},
     ),
     "validation.extra": Recipe(
         lambda rng: {"module": "json", "name": "plot"},
-        {"module": Listed(("no such module", REFUSED, "no_such_module"), ("of no package", REFUSED, "no_such.module"), literal=True)},
+        {
+            "module": Listed(
+                ("no such module", REFUSED, "no_such_module"),
+                ("of no package", REFUSED, "no_such.module"),
+                literal=True,
+            )
+        },
         exempt={"name": "is only printed"},
         says={"module": ("no_such",)},
     ),
@@ -205,12 +240,22 @@ RECIPES = {
             Scaling({"w": 1, "eps": 2}, 0),
             Scaling({"cov": 1, "eps": 1, "gamma": 0}, -0.5, reach=498),
         ),
-        says={"w": ("cov", "gamma"), "cov": ("w'Sigma w",), "eps": ("w'Sigma w",)} | {"w": ("w'Sigma w", "cov", "gamma")},
+        says={"w": ("cov", "gamma"), "cov": ("w'Sigma w",), "eps": ("w'Sigma w",)}
+        | {"w": ("w'Sigma w", "cov", "gamma")},
     ),
     "theory.rate": Recipe(
-        lambda rng: {"v": rng.standard_normal((2, 3)), "grad_v": rng.standard_normal((2, 3)), "gamma": rng.standard_normal(2)},
+        lambda rng: {
+            "v": rng.standard_normal((2, 3)),
+            "grad_v": rng.standard_normal((2, 3)),
+            "gamma": rng.standard_normal(2),
+        },
         {"v": Array(), "grad_v": Array(), "gamma": Array(bound=(0,), bad=(0.0,), more=FINITE)},
-        scalings=(Scaling({"v": 1}, 1), Scaling({"grad_v": 1}, 1), Scaling({"gamma": 1}, -2), Scaling({"v": 1, "gamma": 1}, -1)),
+        scalings=(
+            Scaling({"v": 1}, 1),
+            Scaling({"grad_v": 1}, 1),
+            Scaling({"gamma": 1}, -2),
+            Scaling({"v": 1, "gamma": 1}, -1),
+        ),
         says={"v": ("grad_v",)},
     ),
     "theory.l2_equivalent_rate": Recipe(
@@ -220,12 +265,26 @@ RECIPES = {
         says={"v": ("grad_v",)},
     ),
     "theory.weight_decay_rate": Recipe(
-        lambda rng: {"weight_decay": 0.1, "weight_norm": rng.exponential(size=3) + 0.1, "batch_var": 0.5, "gamma": 0.5, "eps": 0.01},
-        {"weight_decay": SPREAD, "weight_norm": SPREAD, "batch_var": SPREAD, "gamma": Array(bound=None, bad=(0.0,)),
-         "eps": Number(bad=(0.0, -1.0))},
+        lambda rng: {
+            "weight_decay": 0.1,
+            "weight_norm": rng.exponential(size=3) + 0.1,
+            "batch_var": 0.5,
+            "gamma": 0.5,
+            "eps": 0.01,
+        },
+        {
+            "weight_decay": SPREAD,
+            "weight_norm": SPREAD,
+            "batch_var": SPREAD,
+            "gamma": Array(bound=None, bad=(0.0,)),
+            "eps": Number(bad=(0.0, -1.0)),
+        },
         scalings=(
-            Scaling({"weight_decay": 1}, 1), Scaling({"weight_norm": 1}, 2), Scaling({"gamma": 1}, -2),
-            Scaling({"batch_var": 1, "eps": 1}, 0), Scaling({"weight_norm": 1, "gamma": 1}, 0),
+            Scaling({"weight_decay": 1}, 1),
+            Scaling({"weight_norm": 1}, 2),
+            Scaling({"gamma": 1}, -2),
+            Scaling({"batch_var": 1, "eps": 1}, 0),
+            Scaling({"weight_norm": 1, "gamma": 1}, 0),
         ),
         says={name: ("shapes",) for name in ("weight_decay", "weight_norm", "batch_var", "gamma")},
     ),
@@ -257,9 +316,20 @@ RECIPES = {
         rtol=1e-7,
     ),
     "theory.logistic_noise_path": Recipe(
-        lambda rng: {"moments": shares(rng), "gamma": 0.5, "target_mean": 0.5, "noise_stds": [0.0, 0.5, 1.0], "component": None},
-        {"moments": MOMENTS, "gamma": GAMMA, "target_mean": TARGET_MEAN,
-         "noise_stds": Array(bound=None, bad=(-1.0,)), "component": COMPONENT},
+        lambda rng: {
+            "moments": shares(rng),
+            "gamma": 0.5,
+            "target_mean": 0.5,
+            "noise_stds": [0.0, 0.5, 1.0],
+            "component": None,
+        },
+        {
+            "moments": MOMENTS,
+            "gamma": GAMMA,
+            "target_mean": TARGET_MEAN,
+            "noise_stds": Array(bound=None, bad=(-1.0,)),
+            "component": COMPONENT,
+        },
         scalings=(Scaling({"moments": 1, "noise_stds": 1}, (1, 0, 0, 0, -1, 0, 0, 2, 0, 0), scale=of_x),),
         says=LOGISTIC,
         rtol=1e-7,
@@ -311,13 +381,28 @@ RECIPES = {
         says={"first": ("second",)},
     ),
     "theory.mean_turn": Recipe(
-        lambda rng: {"learning_rate": 0.1, "weight_decay": rng.exponential(size=3), "momentum": 0.9, "decoupled": False},
-        {"learning_rate": SPREAD, "weight_decay": SPREAD, "momentum": Array(bound=None, bad=(1.0, -0.5)), "decoupled": Flag()},
+        lambda rng: {
+            "learning_rate": 0.1,
+            "weight_decay": rng.exponential(size=3),
+            "momentum": 0.9,
+            "decoupled": False,
+        },
+        {
+            "learning_rate": SPREAD,
+            "weight_decay": SPREAD,
+            "momentum": Array(bound=None, bad=(1.0, -0.5)),
+            "decoupled": Flag(),
+        },
         scalings=(Scaling({"learning_rate": 1}, 1), Scaling({"learning_rate": 1, "weight_decay": -1}, 0)),
         says={name: ("shapes",) for name in ("learning_rate", "weight_decay", "momentum")},
     ),
     "theory.turn_balance": Recipe(
-        lambda rng: {"path": rng.standard_normal((4, 2, 3)), "learning_rate": 0.1, "weight_decay": 0.01, "momentum": 0.9},
+        lambda rng: {
+            "path": rng.standard_normal((4, 2, 3)),
+            "learning_rate": 0.1,
+            "weight_decay": 0.01,
+            "momentum": 0.9,
+        },
         {"path": Array(bound=None), "learning_rate": LEVEL, "weight_decay": LEVEL, "momentum": Number(bad=(-0.5, 1.0))},
         scalings=(Scaling({"path": 1}, 2), Scaling({"learning_rate": 1, "weight_decay": -1}, 0)),
     ),
@@ -346,7 +431,11 @@ RECIPES = {
     "theory.minibatch_loss_shift": Recipe(
         lambda rng: HALF(rng) | {"second": rng.standard_normal(12)},
         {"outputs": Array(), "gamma": GAMMA, "first": Array(), "second": Array()},
-        scalings=(Scaling({"outputs": 1}, 0), Scaling({"first": 1, "second": 1}, 1), Scaling({"first": 1, "second": 2, "gamma": -1}, 0)),
+        scalings=(
+            Scaling({"outputs": 1}, 0),
+            Scaling({"first": 1, "second": 1}, 1),
+            Scaling({"first": 1, "second": 2, "gamma": -1}, 0),
+        ),
         says={"outputs": ("first", "second", "gamma")},
     ),
     "theory.minibatch_gamma_shift": Recipe(

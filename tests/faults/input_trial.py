@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 ERRORS = (ValueError, TypeError, OSError, ImportError)  # that a caller may get; which, the docstring says
-SHOWN = re.compile(r"\d|'|column|whatever the factor|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never")
+SHOWN = re.compile(
+    r"\d|'|=|\(|dtype|column|whatever the factor|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,9 @@ def attempt(
             found, error = (), raised
     caught = [one for one in caught if not (warns and one.category is UserWarning)]
     mutated = [name for name, old in before.items() if not alike(old, snapshot(given[name]))]
-    return Outcome(found, error, f"{caught[0].category.__name__}: {caught[0].message}" if caught else "", ", ".join(mutated))
+    return Outcome(
+        found, error, f"{caught[0].category.__name__}: {caught[0].message}" if caught else "", ", ".join(mutated)
+    )
 
 
 def _bound(called: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
