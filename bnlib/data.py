@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import semidefinite_spectrum
-from bnlib.validation import choice, covariance, extra, finite_array, nonnegative
+from bnlib.validation import choice, covariance, extra, level, of_class, path_of, real_array, within_floats
 
 TITLES = {  # name and size, to print under figures
     "mnist-5k": "MNIST, 5,000-digit subset",
@@ -125,7 +125,7 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
     Raises
     ------
     ValueError
-        If `name` is unknown, or a file is not the original (MD5).
+        If `name` is unknown, `root` no path, or a file is not the original (MD5).
     FileNotFoundError
         If the files are not there.
     ImportError
@@ -138,6 +138,7 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
     ('MNIST, 5,000-digit subset', (3000, 784))
     """
     choice("name", name, NAMES)
+    root = None if root is None else path_of("root", root)
     if name == "mnist-5k":
         return _load_embedded()
     folder = _folder(name, root)
@@ -171,9 +172,10 @@ def download(name: str = "mnist", root: str | Path | None = None) -> Path:
     Raises
     ------
     ValueError
-        If `name` is unknown or cannot be downloaded.
+        If `name` is unknown or cannot be downloaded, or `root` is no path.
     """
     choice("name", name, NAMES[1:])
+    root = None if root is None else path_of("root", root)
     folder = Path(root or os.environ.get("BNLIB_DATA") or cache_folder())
     datasets = import_torchvision().datasets
     {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name](folder, train=True, download=True)
@@ -195,13 +197,14 @@ def is_available(name: str, root: str | Path | None = None) -> bool:
     Raises
     ------
     ValueError
-        If `name` is unknown.
+        If `name` is unknown or `root` no path.
 
     Examples
     --------
     >>> is_available("mnist-5k")
     True
     """
+    root = None if root is None else path_of("root", root)
     if choice("name", name, NAMES) == "mnist-5k":
         return True
     return any(not _missing(name, folder) for folder in _folders(name, root))
@@ -240,7 +243,7 @@ def corrupt(
     ------
     ValueError
         Unless exactly one of the two is given; if `noise_std` is negative, or `noise_cov` is not
-        a covariance matrix of the right size.
+        a covariance matrix of the right size; if `inputs` are no finite real numbers, or `rng` no generator.
 
     Examples
     --------
@@ -248,19 +251,25 @@ def corrupt(
     >>> noisy.std(axis=0).round(2)
     array([0.5, 0.5])
     """
-    inputs = np.asarray(inputs)
+    inputs = real_array("inputs", inputs)
+    if not inputs.ndim or inputs.ndim > 4:
+        raise ValueError(f"inputs has shape {inputs.shape}; it must have rows, and at most 4 dimensions")
+    if not np.isfinite(inputs).all():
+        raise ValueError(f"inputs has {int((~np.isfinite(inputs)).sum())} value(s) that are not finite; all must be")
+    of_class("rng", rng, np.random.Generator)
     if (noise_std is None) == (noise_cov is None):
         raise ValueError(f"noise_std = {noise_std} and noise_cov = {noise_cov}; give exactly one of the two")
     dtype = inputs.dtype if inputs.dtype in (np.float32, np.float64) else np.float64
     noise = rng.standard_normal(inputs.shape, dtype=dtype)
     if noise_std is not None:
-        noise *= nonnegative("noise_std", finite_array("noise_std", noise_std, ndim=0)).astype(dtype)
+        noise *= np.asarray(level("noise_std", noise_std), dtype)
     if noise_cov is not None:
         variances, directions = semidefinite_spectrum(
-            "noise_cov", covariance("noise_cov", noise_cov, dimension=inputs.shape[1])
+            "noise_cov", covariance("noise_cov", noise_cov, dimension=inputs.shape[-1])
         )
         noise = noise @ (directions * np.sqrt(variances)).T.astype(dtype)
-    return inputs + noise
+    with within_floats(inputs=inputs.astype(np.float64), noise_std=noise_std, noise_cov=noise_cov):
+        return inputs + noise
 
 
 def _load_embedded() -> Dataset:

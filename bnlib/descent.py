@@ -152,7 +152,7 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
     Raises
     ------
     ValueError
-        If a parameter is no tensor that requires a gradient, or `objective` gives no scalar that depends on one;
+        If parameters are no tensors, or none requires a gradient, or `objective` gives no scalar that depends on one;
         if `iterations` is no whole number above 0.
 
     Examples
@@ -163,11 +163,8 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
     """
     parameters, iterations = _tensors("parameters", parameters, (torch.Tensor,)), whole("iterations", iterations, 1)
     function("objective", objective)
-    for place, parameter in enumerate(parameters):
-        if not parameter.requires_grad:
-            raise ValueError(
-                f"parameters[{place}] has requires_grad=False; what is minimized over must require a gradient"
-            )
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(f"parameters has {len(parameters)} that require no gradient; what is minimized over must")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

@@ -17,6 +17,7 @@ from bnlib import source
 from bnlib.runs import Conditions, Look, Run, run_group
 from bnlib.runs import code as _code
 from bnlib.training import Arm, Schedule
+from bnlib.validation import function, items, path_of, table, wholes
 
 __all__ = ["Conditions", "Look", "Run", "by_seed", "run_group", "sweep"]
 
@@ -77,7 +78,9 @@ def sweep(
     ValueError
         If there is no arm, condition, schedule or seed, or one is given twice; if an arm does not go with channels; if
         `look` reads what no key can hold, or gives what is not plain or a name that the row has already; if
-        `look_steps` is not within the training.
+        `look_steps` is not within the training; if an argument is no such thing at all.
+    TypeError
+        If `look` is no function that another process finds, or gives no dict.
     ImportError
         If no `executor` is given and loky, of the extra ``sweeps``, is not installed.
 
@@ -97,13 +100,22 @@ def sweep(
     >>> runs[["normalization", "weight_decay", "train_size", "seed"]].values.tolist()
     [['batch', 0.0, 256, 0], ['none', 0.001, 256, 0]]
     """
-    schedules = [schedule] if isinstance(schedule, Schedule) else list(schedule)
-    given = {"arms": arms, "conditions": conditions, "schedule": schedules, "seeds": seeds}
+    schedules = [schedule] if isinstance(schedule, Schedule) else schedule
+    given: dict[str, Any] = {"arms": arms, "conditions": conditions, "schedule": schedules, "seeds": seeds}
+    kinds = {"arms": Arm, "conditions": Conditions, "schedule": Schedule, "seeds": object}
     for name, values in given.items():
-        if not len(values):
+        if hasattr(values, "__len__") and not isinstance(values, str) and not len(values):
             raise ValueError(f"{name} is empty; a sweep needs at least one")
+        given[name] = values = items(name, values, kinds[name], kinds[name].__name__)
         if len(set(values)) < len(values):
             raise ValueError(f"{name} holds one twice; each must be different")
+    arms, conditions, schedules = given["arms"], given["conditions"], given["schedule"]
+    seeds = wholes("seeds", given["seeds"], 0)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise ValueError(f"executor = {executor!r} has no submit(); it must be a concurrent.futures.Executor")
+    if look is not None:
+        function("look", look)
+    store = None if store is None else path_of("store", store)
     for arm in arms if any(one.channels for one in schedules) else ():
         if arm.normalization not in ("batch", "none") or arm.gamma is not None:
             raise ValueError(
@@ -114,7 +126,7 @@ def sweep(
     if isinstance(look_steps, np.integer):
         look_steps = int(look_steps)
     if look_steps is not None and not isinstance(look_steps, int):
-        look_steps = tuple(sorted({int(step) for step in look_steps}))
+        look_steps = tuple(sorted(set(wholes("look_steps", look_steps, least=None))))
     looked = None if look is None else [source.function_digest(look), look_steps]
     kept = _Store(store or os.environ.get("BNLIB_STORE"))
     wanted = [
@@ -170,12 +182,20 @@ def by_seed(rows: pd.DataFrame, values: str, condition: str = "noise_std") -> pd
     -------
     pandas.DataFrame
 
+    Raises
+    ------
+    ValueError
+        If `rows` is no table with these columns and ``seed``, has no rows, or has one seed and condition twice.
+
     Examples
     --------
     >>> rows = pd.DataFrame({"seed": [0, 0, 1, 1], "noise_std": [0.0, 1.0] * 2, "rate": [0.5, 0.2, 0.6, 0.1]})
     >>> by_seed(rows, "rate").loc[1].tolist()
     [0.6, 0.1]
     """
+    table("rows", rows, ("seed", values, condition))
+    if rows.duplicated(["seed", condition]).any():
+        raise ValueError(f"rows has a seed and {condition} twice; give the rows of one arm")
     return rows.pivot(index="seed", columns=condition, values=values)
 
 

@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from bnlib.layers import layer_channels
 from bnlib.passes import UNKNOWN, Passes
-from bnlib.validation import positive
+from bnlib.validation import path_of, positive
 
 COLUMNS = ("step", "layer", "rate", "l2_rate")
 COMPILED = (
@@ -244,9 +244,7 @@ def _is_scaler(frame: Any) -> bool:
 
 def _continued(given: str | os.PathLike[str]) -> Path:
     """Begin a CSV file, unless it is there."""
-    if not isinstance(given, (str, os.PathLike)) or not str(given) or "\0" in str(given):
-        raise ValueError(f"path = {given!r} is no path of a file")
-    path = Path(given)
+    path = path_of("path", given)
     if path.is_dir():
         raise ValueError(f"path = {str(path)!r} is a folder; it must be a file in one")
     if not path.absolute().parent.is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bnlib.validation import extra
+from bnlib.validation import extra, items, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -309,11 +309,17 @@ def _count(number: int, one: str, many: str) -> str:
 def listed(names: Iterable[str], at_most: int = 4) -> str:
     """Names for a sentence, each once.
 
+    Raises
+    ------
+    ValueError
+        If they are no strings, or `at_most` is no whole number above 0.
+
     Examples
     --------
     >>> listed("abbcde")
     'a, b, c, d and 1 more'
     """
+    names, at_most = list(items("names", names, str, "strings") if names != [] else []), whole("at_most", at_most, 1)
     different = list(dict.fromkeys(names))
     more = f" and {len(different) - at_most} more" if len(different) > at_most else ""
     return ", ".join(different[:at_most]) + more

@@ -17,7 +17,7 @@ from torch import nn
 from bnlib import data, meter, models, moments, reading, source, training
 from bnlib.data import SIDE
 from bnlib.training import Arm, Schedule
-from bnlib.validation import choice, nonnegative
+from bnlib.validation import choice, finite_array, function, items, nonnegative, number, of_class, whole
 
 # of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients, read
 # until its standard error is this share of it, but no further than so many batches
@@ -67,11 +67,15 @@ class Conditions:
     def __post_init__(self) -> None:
         choice("dataset", self.dataset, data.NAMES)
         choice("noisy_side", self.noisy_side, ("both", "left"))
+        train_size = None if self.train_size is None else whole("train_size", self.train_size, 1)
+        plain = {name: number(name, getattr(self, name)) for name in ("label_noise", "noise_std", "input_scale")}
         nonnegative("noise_std", self.noise_std)
-        if not 0 <= self.label_noise <= 1:
+        if not 0 <= plain["label_noise"] <= 1:
             raise ValueError(f"label_noise = {self.label_noise} is no share; it must be from 0 to 1")
-        if not self.input_scale > 0:
+        if not plain["input_scale"] > 0:
             raise ValueError(f"input_scale = {self.input_scale} is not positive; it must be above 0")
+        for name, value in {"train_size": train_size, **plain}.items():  # Python's own numbers, which a key can hold
+            object.__setattr__(self, name, value)
 
     @property
     def pixel_noise_std(self) -> float | NDArray[np.float64]:
@@ -96,8 +100,13 @@ class Conditions:
         Raises
         ------
         ValueError
-            If `train_size` exceeds the split.
+            If `train_size` exceeds the split, `labels` are no whole numbers from 0, or of one class where some of them
+            are to be replaced by another.
         """
+        seed, given = whole("seed", seed), finite_array("labels", labels, ndim=1)
+        if (given != np.rint(given)).any() or given.min(initial=0) < 0:
+            raise ValueError(f"labels has the value {given.min():g} or a fraction; it must hold whole numbers from 0")
+        labels = given.astype(np.int64)
         size = len(labels) if self.train_size is None else self.train_size
         if not 0 < size <= len(labels):
             raise ValueError(f"train_size = {size} does not fit the training split; it must be from 1 to {len(labels)}")
@@ -106,6 +115,8 @@ class Conditions:
         given = labels[rows]
         wrong = rng.permutation(size)[: round(self.label_noise * size)]
         classes = labels.max() + 1
+        if len(wrong) and classes < 2:
+            raise ValueError(f"labels has {classes} class, and label_noise = {self.label_noise} asks for another")
         given[wrong] = (given[wrong] + rng.integers(1, classes, len(wrong))) % classes
         return rows, given
 
@@ -169,9 +180,10 @@ class Run:
         Raises
         ------
         ValueError
-            When it is read, if there are fewer rows than a batch has.
+            If a number is no whole one above 0; when it is read, if there are fewer rows than a batch has.
         """
-        size = self.schedule.batch_size if batch_size is None else batch_size
+        size = self.schedule.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
+        count, stream = whole("count", count, 1), whole("stream", stream)
         passes = -(-count // max(1, len(self.inputs) // size))
         drawn = training.batches(self.inputs, self.labels, size, passes, [self.seed, stream], self.noise_std)
         return islice(drawn, count)
@@ -204,7 +216,20 @@ def run_group(
     -------
     list of dict
         Plain numbers, strings and lists, in the order of `arms`.
+
+    Raises
+    ------
+    ValueError
+        As for `bnlib.experiments.sweep`.
+    TypeError
+        If `look` gives no dict.
     """
+    items("arms", arms, Arm, "bnlib.training.Arm")
+    of_class("condition", condition, Conditions)
+    of_class("schedule", schedule, Schedule)
+    seed = whole("seed", seed)
+    if look is not None:
+        function("look", look)
     with _one_thread():
         prepared = _prepared(condition.dataset, root)
         scale = np.float32(condition.input_scale)

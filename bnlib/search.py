@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnlib.validation import choice
+from bnlib.validation import choice, table
 
 SIGNS = {"validation_loss": 1, "validation_accuracy": -1}  # what is lowest at the best decay
 FITTED = 2  # decays on each side of the grid's best that the smooth minimum is fitted to
@@ -34,7 +34,7 @@ def best_decays(
     Raises
     ------
     ValueError
-        If `of` is unknown.
+        If `of` is unknown, or `runs` no table with rows and these columns.
 
     Examples
     --------
@@ -42,8 +42,10 @@ def best_decays(
     >>> best_decays(runs.assign(validation_loss=[0.4, 0.3])).weight_decay.tolist()
     [0.1]
     """
+    sign = SIGNS[choice("of", of, SIGNS)]
+    _check(runs, conditions, of, "validation_loss")
     searched = runs[runs.normalization == "none"].dropna(subset="validation_loss")
-    values = SIGNS[choice("of", of, SIGNS)] * searched[of]
+    values = sign * searched[of]
     return searched.loc[values.groupby([searched[name] for name in ("seed", *conditions)]).idxmin()]
 
 
@@ -76,7 +78,7 @@ def smooth_best_decays(
     Raises
     ------
     ValueError
-        If `of` is unknown, or a search has fewer than five decays above 0.
+        If `of` is unknown, `runs` no table with rows and these columns, or a search has fewer than five decays above 0.
 
     Examples
     --------
@@ -87,6 +89,7 @@ def smooth_best_decays(
     0.00631
     """
     sign = SIGNS[choice("of", of, SIGNS)]
+    _check(runs, conditions, of, "weight_decay")
     searched = runs[(runs.normalization == "none") & (runs.weight_decay > 0)]
     rows, fits = [], []
     for key, search in searched.groupby([*conditions, "seed"]):
@@ -121,6 +124,12 @@ def smooth_best_decays(
         for (fit, x, _, minimum), variance in zip(fits, variances)
     ]
     return found
+
+
+def _check(runs: pd.DataFrame, conditions: Sequence[str], *columns: str) -> None:
+    if isinstance(conditions, str) or not hasattr(conditions, "__iter__"):
+        raise ValueError(f"conditions = {conditions!r} is not right; it must be a sequence of columns of runs")
+    table("runs", runs, ("seed", "normalization", *conditions, *columns))
 
 
 def _minimum(fit: np.polynomial.Polynomial, low: float, high: float) -> float | None:

@@ -51,6 +51,8 @@ def digest(
         If there is no such file.
     SyntaxError
         If a file is not Python.
+    ValueError
+        If a path is none, or a folder, or `packages` is no sequence.
 
     Notes
     -----
@@ -63,7 +65,7 @@ def digest(
     >>> digest(ROOT / "bnlib" / "stack.py") == digest(ROOT / "bnlib" / "stack.py", versions=["python"])
     False
     """
-    root = Path(root).resolve()
+    root = _path("root", root).resolve()
     names = {}
     for path in closure(*paths, packages=packages, root=root):
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
@@ -86,13 +88,23 @@ def closure(*paths: str | Path, packages: Sequence[str] = PACKAGES, root: str | 
     list of Path
         Sorted.
 
+    Raises
+    ------
+    FileNotFoundError, SyntaxError, ValueError
+        As for `digest`.
+
     Examples
     --------
     >>> [path.stem for path in closure(ROOT / "bnlib" / "moments.py")]
     ['__init__', 'moments', 'validation']
     """
-    root = Path(root).resolve()
-    waiting = [Path(path).resolve() for path in paths]
+    if isinstance(packages, str) or not hasattr(packages, "__iter__"):
+        raise ValueError(f"packages = {packages!r} is not right; it must be a sequence of names")
+    root = _path("root", root).resolve()
+    waiting = [_path("paths", path).resolve() for path in paths]
+    for path in waiting:
+        if path.is_dir():
+            raise ValueError(f"paths has {str(path)!r}, a folder; it must be a Python file")
     found = set(waiting)
     while waiting:
         path = waiting.pop()
@@ -172,6 +184,13 @@ def plain(name: str, value: Any) -> Any:
 
 
 # files
+
+
+def _path(name: str, value: str | Path) -> Path:
+    # here, since a digest of this file alone must not hang on the checks
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
+        raise ValueError(f"{name} = {value!r} is not right; it must be a path")
+    return Path(value)
 
 
 class _Module:

@@ -418,6 +418,11 @@ def standardize(dataset: "Dataset") -> dict[str, np.ndarray]:
     dict of str to ndarray, shape (n, 784), dtype float32
         Keys ``train``, ``validation``, ``test``; the pixels of ``train`` have mean 0 and standard deviation 1.
 
+    Raises
+    ------
+    ValueError
+        If `dataset` is none, or its images are no finite real numbers, or do not vary.
+
     Examples
     --------
     >>> from bnlib import data
@@ -425,11 +430,17 @@ def standardize(dataset: "Dataset") -> dict[str, np.ndarray]:
     >>> pixels.shape, float(pixels.std().round(3))
     ((3000, 784), 1.0)
     """
-    images = dataset.train.images
+    if not hasattr(dataset, "train"):
+        raise ValueError(f"dataset is a {type(dataset).__name__}; it must be a bnlib.data.Dataset")
+    images = real_array("dataset.train.images", dataset.train.images)
+    if not images.size or not np.isfinite(images).all():
+        raise ValueError(f"dataset.train.images, of shape {images.shape}, is empty or has values that are not finite")
     mean = images.mean(dtype=np.float64)
     # in pieces: a copy of all images in float64 takes ten times as long to get as to fill
     squares = sum(float(np.square(piece - mean).sum()) for piece in _pieces(images))
     std = np.sqrt(squares / images.size)
+    if not std > 0:
+        raise ValueError(f"dataset.train.images has the standard deviation {std:g}; it must vary")
     found = {}
     for part in ("train", "validation", "test"):
         images = getattr(dataset, part).images

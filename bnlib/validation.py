@@ -2,10 +2,12 @@
 
 import importlib
 import numbers
+import os
 import types
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,7 +167,11 @@ def within_floats(**arguments: Any) -> Iterator[None]:
         with np.errstate(over="raise", divide="raise", invalid="raise"):
             yield
     except FloatingPointError as error:
-        sizes = [f"{name} up to {np.abs(value).max(initial=0.0):.3g}" for name, value in arguments.items()]
+        sizes = [
+            f"{name} up to {np.abs(value).max(initial=0.0):.3g}"
+            for name, value in arguments.items()
+            if value is not None
+        ]
         raise ValueError(
             f"{', '.join(sizes)} give numbers beyond the range of float64 ({error}); choose other units"
         ) from error
@@ -385,6 +391,30 @@ def of_class(name: str, value: Any, kind: type) -> Any:
     return value
 
 
+def table(name: str, value: Any, columns: Collection[Any]) -> Any:
+    """Return `value` after checking that it is a pandas.DataFrame with rows and these columns.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> table("rows", [1, 2], ("seed",))
+    Traceback (most recent call last):
+    ValueError: rows is a list; it must be a pandas.DataFrame
+    """
+    if not hasattr(value, "groupby") or not hasattr(value, "columns"):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be a pandas.DataFrame")
+    missing = [column for column in columns if not isinstance(column, str) or column not in value.columns]
+    if missing:
+        raise ValueError(f"{name} has no column {missing[0]!r}; it has {', '.join(map(str, value.columns)) or 'none'}")
+    if not len(value):
+        raise ValueError(f"{name} has no rows; it must have at least one")
+    return value
+
+
 def nonzero(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Return `value` as a float64 array (0-d for a scalar) after checking that none is zero.
 
@@ -403,6 +433,25 @@ def nonzero(name: str, value: ArrayLike) -> NDArray[np.float64]:
     if (array == 0).any():
         raise ValueError(f"{name} = 0 switches the unit off; it must be nonzero")
     return array
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return `value` as a path after checking that it can be one.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+
+    Examples
+    --------
+    >>> path_of("root", 3)
+    Traceback (most recent call last):
+    ValueError: root = 3 is not right; it must be a path
+    """
+    if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
+        raise ValueError(f"{name} = {value!r} is not right; it must be a path")
+    return Path(value)
 
 
 def choice(name: str, value: str, allowed: Collection[str]) -> str:

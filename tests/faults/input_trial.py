@@ -14,7 +14,7 @@ from torch import nn
 
 ERRORS = (ValueError, TypeError, OSError, ImportError)  # that a caller may get; which, the docstring says
 SHOWN = re.compile(
-    r"\d|'|=|\(|dtype|column|whatever the factor|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never"
+    r"\d|'|=|\(|dtype|twice|column|whatever the factor|shape|empty|None|nan|inf|\bno\b|is an? |holds|without|lacks|never"
 )
 
 
