@@ -4,7 +4,7 @@ PROFILE ?= quick
 ENV := .venv
 RUN := OMP_NUM_THREADS=1 $(ENV)/bin/python
 
-.PHONY: help book live check test lint bench zoo reproduce release data lab clean
+.PHONY: help book live check test lint faults bench zoo reproduce release data lab clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ lint: $(ENV)/complete
 	$(ENV)/bin/ruff format --check --quiet .
 	$(ENV)/bin/ruff check --quiet .
 	$(ENV)/bin/mypy
+
+faults: $(ENV)/complete  ## break builds and data in every way we know, and write the table of it: 30 minutes
+	$(RUN) -m faults
 
 bench: $(ENV)/complete  ## how fast, as ratios within one run
 	$(RUN) -m benchmarks

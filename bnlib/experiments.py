@@ -232,17 +232,21 @@ class _Store:
         if self._folder is None:
             return None
         try:
-            return json.loads((self._folder / f"{key}.json").read_text())
-        except FileNotFoundError:
+            row = json.loads((self._folder / f"{key}.json").read_text())
+        except (FileNotFoundError, ValueError):  # none, or one that was cut: it is computed
             return None
+        return row if row and isinstance(row, dict) else None
 
     def put(self, key: str, row: dict[str, Any]) -> None:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / f".{key}.{os.getpid()}"
-        partial.write_text(json.dumps(row, indent=1) + "\n")
-        partial.replace(self._folder / f"{key}.json")
+        try:
+            partial.write_text(json.dumps(row, indent=1) + "\n")
+            partial.replace(self._folder / f"{key}.json")
+        finally:
+            partial.unlink(missing_ok=True)  # a full disk
 
 
 def _key(schedule: Schedule, condition: Conditions, seed: int, arm: Arm, looked: Any = None) -> str:

@@ -18,7 +18,7 @@ import nbformat
 import papermill
 
 from companion import page
-from companion.build import chapters, checksums, claims, execute, finish, folder, site
+from companion.build import BuildFailed, chapters, checksums, claims, execute, finish, folder, site
 from companion.build.execute import executed_path, is_current
 from faults.tiny import PROFILE
 
@@ -34,12 +34,15 @@ def build(book):
     ----------
     book : faults.tiny.Book
     """
-    with stand_ins(book), folder.alone(book.build, patience=0):
-        for chapter in chapters.chapters():
-            target = executed_path(chapter, PROFILE)
-            if not is_current(chapter, chapter.parameters(PROFILE), target):
-                execute.execute(chapter, chapter.parameters(PROFILE), target)
-        site.build(PROFILE, book.site)
+    try:
+        with stand_ins(book), folder.alone(book.build, patience=0):
+            for chapter in chapters.chapters():
+                target = executed_path(chapter, PROFILE)
+                if not is_current(chapter, chapter.parameters(PROFILE), target):
+                    execute.execute(chapter, chapter.parameters(PROFILE), target)
+            site.build(PROFILE, book.site)
+    except OSError as error:
+        raise BuildFailed(folder.not_written(error) or str(error)) from error  # as the command line says it
 
 
 @contextlib.contextmanager
@@ -154,8 +157,6 @@ def apart(action, step=None, number=signal.SIGKILL, user=None):
         try:
             sys.setprofile(watch)
             action()
-        except OSError as error:
-            said = folder.not_written(error) or repr(error)
         except BaseException as error:  # noqa: BLE001
             said = str(error) or type(error).__name__
         sys.setprofile(None)

@@ -8,7 +8,8 @@ import tempfile
 from companion import BOOK, ROOT
 
 KEPT = BOOK / "faults.json"  # what the page of the site shows
-WIDTH = 110
+FAMILIES = ("builds", "data", "input", "environment", "mutants")  # in this order
+WIDTH = 330  # characters of a message on a terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +90,29 @@ def without_places(text, *folders):
     """
     for folder in sorted(map(str, (*folders, ROOT, tempfile.gettempdir())), key=len, reverse=True):
         text = text.replace(folder, "…")
-    text = re.sub(r"\b[0-9a-f]{32}\b", "…", text)
+    text = re.sub(r"\b[0-9a-f]{32}\b|(?<=\.fetch-)\w+|(?<=ipykernel_)\d+/\d+", "…", text)
     return re.sub(r"process \d+", "process …", " ".join(text.split()))
 
 
-def as_text(rows):
-    """The text of ``book/faults.json``."""
-    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+def merged(rows, newer):
+    """Rows in the order of the families, newer ones in the place of those of the same fault.
+
+    Parameters
+    ----------
+    rows, newer : list of Row
+
+    Examples
+    --------
+    >>> [row.tries for row in merged([Row("data", "cut", 3, "", 0, "")], [Row("data", "cut", 4, "", 0, "")])]
+    [4]
+    """
+    found = {(row.family, row.fault): row for row in [*rows, *newer]}
+    return sorted(found.values(), key=lambda row: (FAMILIES + (row.family,)).index(row.family))
+
+
+def write(rows, path=KEPT):
+    """Keep rows for the site."""
+    path.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
 
 
 def kept(path=KEPT):
@@ -108,4 +125,4 @@ def printed(row):
     head = (
         f"{row.family} | {row.fault} | {row.tries} tries | {row.result} | lost {'—' if row.lost is None else row.lost}"
     )
-    return head + (f"\n    {row.message[: WIDTH * 3]}" if row.message else "")
+    return head + (f"\n    {row.message[:WIDTH]}" if row.message else "")

@@ -273,6 +273,35 @@ def colophon(profile, notebooks):
     return "\n".join(lines) + "\n"
 
 
+def faults(rows):
+    """Faults and what came of them, as a table whose messages are folded.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of ``book/faults.json``.
+
+    Examples
+    --------
+    >>> row = {"fault": "a file cut", "tries": 7, "result": "refused: 7", "lost": 0, "message": "it is damaged"}
+    >>> print(faults([row]).splitlines()[0])
+    | fault | tries | what came of it | lost |
+    """
+    lines = ["| fault | tries | what came of it | lost |", "| --- | ---: | --- | ---: |"]
+    for row in rows:
+        lost = "—" if row["lost"] is None else row["lost"]
+        lines.append(f"| {_cell(row['fault'])} | {row['tries']} | {_cell(row['result'])} | {lost} |")
+    total = sum(row["tries"] for row in rows)
+    lost = sum(row["lost"] or 0 for row in rows)
+    lines += [f"\n{total:,} tries, {lost} with a loss.\n", ":::{dropdown} What it says"]
+    lines += [f"- {_cell(row['fault'])}: {_cell(row['message'])}" for row in rows if row["message"]]
+    return "\n".join([*lines, ":::\n"])
+
+
+def _cell(text):
+    return plain(text).replace("|", "\\|")
+
+
 def commit():
     """The commit of this checkout, and whether something has changed since."""
 

@@ -11,15 +11,18 @@ profile changes::
 - ``{figure}`` names the anchor of a figure, and gives the figure;
 - ``{speaks}`` gives the profile, the data and the seeds of the headlines;
 - ``{weighed}`` gives what pages weigh: two chapters beside a default Jupyter Book (``pair``), or all (``every``).
+- ``{faults}`` names a family of faults, and gives what came of them when they were last tried.
 """
 
+import json
 import re
 from dataclasses import dataclass
 
+from companion import BOOK
 from companion.build import BuildFailed, figures, pages, weighed
 from companion.build.claims import recorded
 
-PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks|weighed)\}`([^`]*)`")
+PLACEHOLDER = re.compile(r"\{(value|verdict|measured|figure|speaks|weighed|faults)\}`([^`]*)`")
 
 
 class NothingFits(BuildFailed):
@@ -108,3 +111,9 @@ class Recorded:
         if words not in tables:
             raise NothingFits(f"is no table; they are: {', '.join(tables)}")
         return tables[words](weighed.recorded())
+
+    def _faults(self, words):
+        rows = [row for row in json.loads((BOOK / "faults.json").read_text()) if row["family"] == words]
+        if not rows:
+            raise NothingFits("fits no family of faults that was tried; `make faults` tries them")
+        return pages.faults(rows)

@@ -7,7 +7,7 @@ import pytest
 
 from companion import BOOK, ROOT
 
-OURS = ("bnlib", "companion", "book", "tests", "benchmarks")
+OURS = ("bnlib", "companion", "book", "tests", "benchmarks", "faults")
 CHAPTERS_MAY = {f"companion.{name}" for name in ("page", "figures", "records", "statistics", "studies")}
 
 

@@ -183,7 +183,7 @@ def test_damaged_file_is_named(tiny):
         (b"", "is not the original"),
     ):
         archive.write_bytes(gzip.compress(wrong))
-        with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte {message}"):
+        with pytest.raises(ValueError, match=rf"t10k-images-idx3-ubyte\.gz {message}"):
             load("mnist", raw.parents[1])
     packed = gzip.compress(content)
     for wrong in (packed[:-9], packed[:50], packed[:200] + b"xxxx" + packed[204:], b"no archive", b"\x1f\x8b"):
