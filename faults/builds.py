@@ -288,14 +288,13 @@ def at_steps(states, number, every):
     """A signal before and after calls that change the disk: all of them, or every so manyth."""
     book, found = states.book, []
     states.to(1 - states.now)
-    moments, _ = stand_ins.apart(lambda: stand_ins.build(book))
+    moments, _ = stand_ins.apart(lambda: stand_ins.build(book), step=-1)
     for step in range(0, moments, every):
         old = states.now
         states.to(1 - old)
         stand_ins.apart(lambda: stand_ins.build(book), step, number)
         found.append(states.judged(old))
-    which = "before and after every call" if every == 1 else f"before or after each {every}th call"
-    return row_of(FAMILY, f"{SIGNALS[number]} {which} that changes the disk*", found)
+    return row_of(FAMILY, f"{SIGNALS[number]} before and after calls that change the disk*", found)
 
 
 def cut(path, share):
@@ -369,7 +368,7 @@ def kept_files(states, fault):
     return row_of(FAMILY, f"{fault}*", found)
 
 
-def quick_rows(root, kills=1, interrupts=5):
+def quick_rows(root, kills=2, interrupts=8):
     """Those with stand-ins: a kill at every moment or every so manyth, an interrupt at every so manyth."""
     stand_ins.build(Book.make(root / "warm"))  # what is imported here, no child has to import again
     states = States(root / "quick", here)

@@ -183,7 +183,7 @@ def killed(tries):
     """Kill -9 before and after calls that change the disk, while files are fetched."""
     found = []
     with tempfile.TemporaryDirectory(prefix="faults-") as root:
-        moments, _ = stand_ins.apart(lambda: fetched(root))
+        moments, _ = stand_ins.apart(lambda: fetched(root), step=-1)
     for step in range(0, moments, max(1, moments // tries)):
         with tempfile.TemporaryDirectory(prefix="faults-") as root:
             stand_ins.apart(functools.partial(fetched, root), step, signal.SIGKILL)

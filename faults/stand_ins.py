@@ -123,7 +123,7 @@ def apart(action, step=None, number=signal.SIGKILL, user=None):
     ----------
     action : callable
     step : int, optional
-        The how manyth such moment; default: none.
+        The how manyth such moment; -1: none, they are counted; default: none, and nothing is counted.
     number : signal.Signals
         SIGKILL; or SIGINT, SIGTERM, on which Python unwinds as the command line does.
     user : int, optional
@@ -132,7 +132,7 @@ def apart(action, step=None, number=signal.SIGKILL, user=None):
     Returns
     -------
     moments : int or None
-        How many there were; None where the process was killed.
+        How many there were, where they are counted; None where the process was killed.
     said : str
         The error that ended it; empty if none did.
     """
@@ -155,7 +155,8 @@ def apart(action, step=None, number=signal.SIGKILL, user=None):
             os.setgid(user)
             os.setuid(user)
         try:
-            sys.setprofile(watch)
+            if step is not None:
+                sys.setprofile(watch)
             action()
         except BaseException as error:  # noqa: BLE001
             said = str(error) or type(error).__name__
