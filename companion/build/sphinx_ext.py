@@ -73,6 +73,20 @@ def start_formula_server(server, rundir, timeout):
             time.sleep(0.01)
 
 
+def name_page(app, doctree, docname):
+    """Wrong TeX on a page that is about to be written is an error that names the page."""
+    plain = getattr(katex.render_latex, "plain", katex.render_latex)
+
+    def render(latex, options=None):
+        try:
+            return plain(latex, options)
+        except katex.KaTeXError as error:
+            raise katex.KaTeXError(f"{docname}: {error}") from None
+
+    render.plain = plain
+    katex.render_latex = render
+
+
 def write_all(app):
     """Sphinx reads what has changed, but writes every page: of pages left out, search loses the index entries."""
     app.builder.get_outdated_docs = lambda: sorted(app.env.found_docs)
@@ -83,6 +97,7 @@ def setup(app):
     katex.STARTUP_TIMEOUT = 60  # seconds: a busy machine needs more than the default 5 to start node
     katex.KaTeXServer.start_server_process = classmethod(start_formula_server)
     app.connect("builder-inited", write_all)
+    app.connect("doctree-resolved", name_page)
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", hold_back_figures)
     # before the theme's own handlers, which make the buttons
