@@ -29,6 +29,12 @@ BOOTSTRAP = "scripts/bootstrap.js"
 # a script, and the class without which it has nothing to do
 NEEDED_FOR = {"design-tabs.js": "sd-tab-label", "copybutton.js": "highlight"}
 SMALL = 6000  # bytes: a font smaller than this is part of the stylesheet, and no request
+# those of nearly every formula too: a text whose letters come later would jump
+EVERYWHERE = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+# what the theme's script makes on sites that have versions, announcements or a sidebar to fold away, and tags that it names
+UNUSED = re.compile(
+    r"version-switcher|list-group|bd-header-|pst-(?:collapse|expand|squeeze|button)|highlight-link|(?:h[1-6]|figure|dl|body)$"
+)
 POLICY = '<meta http-equiv="Content-Security-Policy" content="{}">'
 KEPT = (".woff2", "LICENSE.MIT", "LICENSE.txt", "moving.js")
 
@@ -59,7 +65,7 @@ def join(site, pages):
     # a script names a class in a string
     said = re.findall(r"""(["'`])((?:(?!\1)[^\\\n]|\\.)*)\1""", code + own)
     words = {word for _, text in said for word in re.findall(r"[A-Za-z_][\w-]*", text)}
-    names = classes | words | {"JXGtext"}
+    names = classes | {word for word in words if not UNUSED.match(word)} | {"JXGtext"}
     once = reversed(dict.fromkeys(reversed(styles)))  # the last of its name is the one that counts
     css = "".join(_style(site / path, site / "_static", names, frozenset(text)) for path in once)
     pages, css = formulas.lighter(pages, _without_idle_fonts(css))
@@ -133,7 +139,7 @@ def _style(path, static, names, characters):
         file = path.parent / re.sub(r"[?#].*", "", address)
         if file.suffix == ".woff2":
             font = fonts.with_characters(file, characters)
-            if len(font) < SMALL:
+            if len(font) < SMALL or file.name in EVERYWHERE:
                 return f"url(data:font/woff2;base64,{base64.b64encode(font).decode()})"
             file.write_bytes(font)
         return f"url({posixpath.relpath(file, static)})"

@@ -20,7 +20,7 @@ FAULTS = {
     # a bibliography is a list, and its role of old is deprecated
     'role="doc-biblioentry"': 'role="listitem"',
     ' xmlns="http://www.w3.org/1998/Math/MathML"': "",
-    '<meta name="viewport" content="width=device-width, initial-scale=1"/>': "",
+    '<meta name="viewport" content="width=device-width, initial-scale=1" />': "",
 }
 
 
