@@ -197,7 +197,8 @@ def _tensors(name: str, values: Any, kinds: tuple[type, ...]) -> list[Any]:
         raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of parameters")
     found = list(values)
     for place, value in enumerate(found):
-        if not isinstance(value, kinds):
+        right = isinstance(value, kinds)
+        if not right:
             raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must be a torch.nn.Parameter")
     if not found:
         raise ValueError(f"{name} is empty; give at least one torch.nn.Parameter")

@@ -134,7 +134,8 @@ def unit_weights(module: nn.Module) -> torch.Tensor:
     torch.Size([6, 18])
     """
     check_module(module, "module")
-    if not isinstance(getattr(module, "weight", None), torch.Tensor):
+    right = isinstance(getattr(module, "weight", None), torch.Tensor)
+    if not right:
         raise ValueError(f"module ({type(module).__name__}) has no weight; it must be a linear map or a convolution")
     groups = module.groups if isinstance(module, _ConvTransposeNd) else None
     return rows_of_units(module.get_parameter("weight"), groups)
@@ -168,7 +169,8 @@ def fold_layer(model: nn.Module, layer: str, linear: str) -> str:
     """
     check_module(model)
     modules: dict[str, Any] = dict(model.named_modules())
-    if not isinstance(modules.get(layer), _BatchNorm):
+    right = isinstance(modules.get(layer), _BatchNorm)
+    if not right:
         raise ValueError(
             f"layer = {layer!r} is no batch normalization of model; it has {sorted(layer_channels(model))}"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bnlib.validation import extra, items, whole
+from bnlib.validation import extra, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -319,7 +319,10 @@ def listed(names: Iterable[str], at_most: int = 4) -> str:
     >>> listed("abbcde")
     'a, b, c, d and 1 more'
     """
-    names, at_most = list(items("names", names, str, "strings") if names != [] else []), whole("at_most", at_most, 1)
-    different = list(dict.fromkeys(names))
+    at_most = whole("at_most", at_most, 1)
+    found: list[Any] = list(names) if hasattr(names, "__iter__") else [names]
+    if any(not isinstance(name, str) for name in found):
+        raise ValueError(f"names = {found!r} is not right; it must hold strings")
+    different = list(dict.fromkeys(found))
     more = f" and {len(different) - at_most} more" if len(different) > at_most else ""
     return ", ".join(different[:at_most]) + more

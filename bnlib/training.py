@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from bnlib.descent import fit, half_squared_error, settle
+from bnlib.layers import check_module, output_of
 from bnlib.models import NORMALIZATIONS, network
 from bnlib.stack import Stack
-from bnlib.layers import check_module, output_of
 from bnlib.validation import (
     choice,
     finite_array,

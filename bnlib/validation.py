@@ -340,7 +340,8 @@ def function(name: str, value: Any) -> Any:
     Traceback (most recent call last):
     ValueError: loss_fn = 'mse' is not right; it must be a function
     """
-    if not callable(value):
+    right = callable(value)
+    if not right:
         raise ValueError(f"{name} = {value!r} is not right; it must be a function")
     return value
 
@@ -365,7 +366,8 @@ def items(name: str, values: Any, kind: type, what: str) -> list[Any]:
     if not found:
         raise ValueError(f"{name} is empty; it must hold {what}, and at least one")
     for place, value in enumerate(found):
-        if not isinstance(value, kind):
+        right = isinstance(value, kind)
+        if not right:
             raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must hold {what}")
     return found
 
@@ -386,7 +388,8 @@ def of_class(name: str, value: Any, kind: type) -> Any:
     Traceback (most recent call last):
     ValueError: schedule is a str; it must be of class int
     """
-    if not isinstance(value, kind):
+    right = isinstance(value, kind)
+    if not right:
         raise ValueError(f"{name} is a {type(value).__name__}; it must be of class {kind.__name__}")
     return value
 

@@ -11,7 +11,7 @@ from bnlib.moments import Moments
 from bnlib.theory.arguments import given_moments, positive_explained, scale
 from bnlib.theory.fits import least_squares
 from bnlib.theory.noise import noise_path
-from bnlib.validation import finite_array, nonnegative, number, within_floats
+from bnlib.validation import finite_array, nonnegative, number
 
 Component = tuple[ArrayLike, ArrayLike]
 

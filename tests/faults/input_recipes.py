@@ -3,16 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
+import input_recipes_checks
+import input_recipes_inside
 import input_recipes_runs
 import input_recipes_theory
 import input_recipes_torch
+import input_recipes_training
 from input_public import arguments, public_callables
 from input_recipe import Recipe, Trial
 
 RECIPES: dict[str, Recipe] = {
     **input_recipes_theory.RECIPES,
     **input_recipes_torch.RECIPES,
+    **input_recipes_checks.RECIPES,
+    **input_recipes_training.RECIPES,
     **input_recipes_runs.RECIPES,
+    **input_recipes_inside.RECIPES,
 }
 RECORDS = input_recipes_runs.RECORDS
 CALLABLES = public_callables()

@@ -1,7 +1,6 @@
 """Recipes of data, sweeps, searches and keys; of what only the library calls; and the records that it fills."""
 
 import functools
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from input_faults import FINITE, REFUSED, SAME, Array, Choice, Covariance, Flag, Listed, Made, Number
+from input_faults import FINITE, REFUSED, SAME, Array, Choice, Covariance, Listed, Made, Number
 from input_recipe import Recipe
 from input_recipes_theory import COUNT, LEVEL, cov
-from input_recipes_torch import ARMS, FEW, LABELS, NOT_OBJECTS, OBSERVE, SCHEDULE, SEED, Module, a_call, batch, net
-from torch import nn
+from input_recipes_torch import ARMS, FEW, LABELS, NOT_OBJECTS, SCHEDULE, SEED, net
 
-from bnlib import data, meter, recorder, report, runs, training
+from bnlib import data, runs
 from bnlib.experiments import Conditions
 from bnlib.passes import Passes
 from bnlib.training import Arm
@@ -79,6 +77,16 @@ def a_run() -> Any:
     x = rng.standard_normal((16, 4)).astype(np.float32)
     labels = np.arange(16) % 2
     return runs.Run(net(rng), Arm(), CONDITION, FEW, 0, 2, x, labels, np.eye(4), 0.5, {})
+
+
+def a_pass(rng: np.random.Generator) -> dict[str, Any]:
+    model = net(rng)
+    return {"self": Passes(model), "model": model}
+
+
+def a_step(rng: np.random.Generator) -> dict[str, Any]:
+    model = net(rng)
+    return {"self": Passes(model), "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
 
 
 def dataset(rng: np.random.Generator) -> Any:
@@ -341,95 +349,6 @@ RECIPES = {
             "at_most": COUNT,
         },
     ),
-    # what only the library calls
-    "report.WeightedMean.add": Recipe(
-        lambda rng: {"self": report.WeightedMean(), "values": np.ones(3), "weight": 2},
-        {"values": Listed(("a word", REFUSED, "word"))},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "weight": INSIDE},
-    ),
-    "meter.values_of": Recipe(
-        lambda rng: {"call": a_call(), "grad": torch.ones(3), "unlinked": False},
-        {"call": WRONG, "grad": WRONG, "unlinked": Flag()},
-        inside=INSIDE,
-        infinite="rows",
-    ),
-    "meter.as_array": Recipe(lambda rng: {"tensor": torch.ones(3)}, {"tensor": WRONG}, inside=INSIDE),
-    "meter.as_it_trains": Recipe(
-        lambda rng: {"model": net(rng)},
-        {"model": WRONG},
-        inside=INSIDE,
-        result=lambda context: context.__enter__() or context.__exit__(None, None, None),
-    ),
-    "recorder.recording": Recipe(
-        lambda rng: {"model": net(rng), "stand_in": lambda gamma, _: gamma},
-        {"model": WRONG},
-        inside=INSIDE,
-        exempt={"stand_in": INSIDE},
-        result=lambda context: context.__enter__() and context.__exit__(None, None, None),
-    ),
-    "recorder.Recorder": Recipe(
-        lambda rng: {"model": net(rng), "stand_in": len}, {"model": WRONG}, inside=INSIDE, exempt={"stand_in": INSIDE}
-    ),
-    "recorder.Recorder.unlinked": Recipe(
-        lambda rng: {"self": recorder.Recorder(net(rng), len), "call": a_call(), "uses": Counter()},
-        {"call": WRONG},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "uses": INSIDE},
-    ),
-    "recorder.Recorder.enter": Recipe(
-        lambda rng: {"self": recorder.Recorder(net(rng), len), "module": nn.ReLU(), "_": ()},
-        {},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "module": "comes from a hook of torch", "_": INSIDE},
-    ),
-    "recorder.Recorder.leave": Recipe(
-        lambda rng: {"self": recorder.Recorder(net(rng), len), "module": nn.ReLU()},
-        {},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "module": "comes from a hook of torch", "_": INSIDE},
-    ),
-    "recorder.rows_of_units": Recipe(
-        lambda rng: {"weight": torch.zeros(4, 3, 2, 2), "transposed_groups": 2},
-        {"weight": WRONG},
-        inside=INSIDE,
-        exempt={"transposed_groups": INSIDE},
-    ),
-    "recorder.consumers": Recipe(
-        lambda rng: {"loss": torch.ones(2, requires_grad=True).sum()}, {"loss": WRONG}, inside=INSIDE
-    ),
-    "passes.Passes": Recipe(
-        lambda rng: {"model": net(rng), "scaler": None},
-        {"model": Module()},
-        inside=INSIDE,
-        exempt={"scaler": "see logger.RateLogger"},
-        result=lambda passes: passes.close(),
-    ),
-    "passes.Passes.begin": Recipe(
-        lambda rng: (lambda model: {"self": Passes(model), "model": model})(net(rng)),
-        {},
-        inside=INSIDE,
-        exempt={
-            "self": INSIDE,
-            "model": "comes from a hook of torch; a second one at once is refused, see test_logger_refusals.py",
-        },
-        runs=False,
-    ),
-    "passes.Passes.end": Recipe(
-        lambda rng: {"self": Passes(net(rng)), "output": None},
-        {},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "output": "is whatever the model gives"},
-    ),
-    "passes.Passes.rates": Recipe(
-        lambda rng: (lambda model: {"self": Passes(model), "optimizer": torch.optim.SGD(model.parameters(), 0.1)})(
-            net(rng)
-        ),
-        {},
-        inside=INSIDE,
-        exempt={"self": INSIDE, "optimizer": "comes from a hook of torch"},
-        infinite="rate",
-    ),
 }
 
 
@@ -445,4 +364,3 @@ RECORDS = (
     "report.Report", "runs.Run", "theory.LeastSquaresFit", "theory.LogisticFit", "theory.LogisticNoisePath", "theory.NoisePath",
     "theory.UniformMargins",
 )  # fmt: skip
-_ = OBSERVE, batch, meter, training

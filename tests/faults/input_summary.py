@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from input_public import arguments
 from input_recipe import Trial, every_trial
 from input_recipes import CALLABLES, RECIPES, RECORDS, try_record
-from input_public import arguments
 
 
 def trials(seed: int = 0) -> Iterator[Trial]:

@@ -42,7 +42,7 @@ def attempt(
         warnings.simplefilter("always")
         try:
             found, error = tuple(leaves(called(*positional, **named))), None
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - whatever comes is what is looked at
             found, error = (), raised
     caught = [one for one in caught if not (warns and one.category is UserWarning)]
     mutated = [name for name, old in before.items() if not alike(old, snapshot(given[name]))]

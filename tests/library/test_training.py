@@ -110,7 +110,7 @@ def test_control_a_wrong_momentum_or_decay_is_seen():
 def test_a_stack_says_what_does_not_fit():
     with pytest.raises(ValueError, match="must be alike"):
         Stack([network((6, 5, 3)), network((6, 4, 3))], [0.0, 0.0], 0.9)
-    with pytest.raises(ValueError, match="at least one given"):
+    with pytest.raises(ValueError, match="models is empty; .* at least one"):
         Stack([], [], 0.9)
     with pytest.raises(ValueError, match="x has 1 row; batch normalization needs at least 2"):
         Stack([network((6, 5, 3))], [0.0], 0.9).step(torch.randn(1, 6), torch.tensor([0]), 0.1)

@@ -255,7 +255,7 @@ CASES = {
     ),
     "train: no arms": (
         lambda: training.train([], np.zeros((4, 2), np.float32), LABELS, SCHEDULE, seed=0),
-        r"models have the widths \[\]; all must be alike, and at least one given",
+        r"arms is empty; it must hold bnlib.training.Arm, and at least one",
     ),
     "train: noise_std": (
         lambda: training.train([ARM], np.zeros((4, 2), np.float32), LABELS, SCHEDULE, seed=0, noise_std=-1.0),
@@ -286,8 +286,8 @@ CASES = {
         "train_size = 5 does not fit the training split; it must be from 1 to 4",
     ),
     "Conditions: no images": (
-        lambda: Conditions(train_size=0).training_rows(LABELS, seed=0),
-        "train_size = 0 does not fit",
+        lambda: Conditions(train_size=0),
+        "train_size = 0 is not right; it must be a whole number, at least 1",
     ),
     "sweep: arms": (lambda: sweep([], [Conditions()], SCHEDULE, [0]), "arms is empty; a sweep needs at least one"),
     "sweep: conditions": (lambda: sweep([ARM], [], SCHEDULE, [0]), "conditions is empty"),
