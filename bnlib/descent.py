@@ -206,12 +206,14 @@ def _tensors(name: str, values: Any, kinds: tuple[type, ...]) -> list[Any]:
 
 
 def iterated(batches: Any) -> Iterable[Any]:
+    """`batches`, or a ValueError where it gives none, one after another."""
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise ValueError(f"batches is a {type(batches).__name__}; it must give (inputs, targets), one after another")
     return batches
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
+    """Inputs and targets of a batch, or a ValueError where it is no pair."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         found = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
         raise ValueError(f"batches holds a {found}; each must be (inputs, targets)")

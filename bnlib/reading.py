@@ -65,7 +65,7 @@ def read(
     Returns
     -------
     list of Reading
-        In the order of `models`.
+        In the order of `models`; NaN where the network's numbers are not finite.
 
     Raises
     ------

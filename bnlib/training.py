@@ -304,7 +304,8 @@ def train_alone(
     Raises
     ------
     ValueError
-        As for `train`, and if the model has fewer outputs than there are classes, or nothing to learn.
+        As for `train`, and if the model has fewer outputs than there are classes, or nothing to learn. Numbers that
+        diverge are not refused.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class Array(Kind):
     def faults(self, good: Any, rng: np.random.Generator) -> Iterator[Fault]:
         good = np.asarray(good, dtype=np.float64)
         yield from self.nothing()
-        yield from _not_numbers(good)
+        yield from not_numbers(good)
         yield from _not_finite(good, rng)
         yield from self._shapes(good)
         yield from _dtypes(good)
@@ -193,7 +193,7 @@ class Made:
         return self.make(good)
 
 
-def _not_numbers(good: np.ndarray) -> Iterator[Fault]:
+def not_numbers(good: np.ndarray) -> Iterator[Fault]:
     values = {
         "strings": good.astype(str).tolist(),
         "an array of strings": good.astype(str),

@@ -1,18 +1,110 @@
 """Recipes of moments and of the checks."""
 
+import numpy as np
+import pandas as pd
 from input_faults import (
     FINITE,
     REFUSED,
+    SAME,
     Array,
     Choice,
     Covariance,
     Flag,
     Listed,
+    Number,
+    not_numbers,
 )
 from input_recipe import Recipe, Scaling
 from input_recipes_theory import COUNT, LEVEL, NAME, SPREAD, cov, data, moments, of_x
 
+POWER = {"power": "is written in the library", "squared": "is written in the library"}
+NOT_LISTS = [("a word", REFUSED, "word"), ("a number", REFUSED, 3), ("a dict", REFUSED, {}), ("words", REFUSED, ["a"])]
+
 RECIPES = {
+    "validation.real_array": Recipe(
+        # not what is not finite, nor its shape: that is for finite_array
+        lambda rng: {"name": "value", "value": rng.standard_normal(3)},
+        {"value": Listed(*[(fault.name, fault.wanted, fault.value) for fault in not_numbers(np.arange(3.0))])},
+        exempt=NAME,
+    ),
+    "validation.number": Recipe(
+        lambda rng: {"name": "value", "value": rng.standard_normal()},
+        {"value": Number()},
+        (Scaling({"value": 1}, 1),),
+        NAME | POWER,
+    ),
+    "validation.level": Recipe(
+        lambda rng: {"name": "value", "value": rng.uniform(0.1, 1)},
+        {"value": Number(bad=(-0.5, 1e39))},
+        (Scaling({"value": 1}, 1),),
+        NAME,
+    ),
+    "validation.whole": Recipe(
+        lambda rng: {"name": "value", "value": int(rng.integers(1, 99)), "least": 1},
+        {"value": COUNT},
+        exempt=NAME | {"least": "is written in the library"},
+    ),
+    "validation.wholes": Recipe(
+        lambda rng: {"name": "values", "values": (1, 2), "least": 1},
+        {
+            "values": Listed(
+                *NOT_LISTS,
+                ("NaN", REFUSED, [np.nan]),
+                ("a fraction", REFUSED, [0.5]),
+                ("a zero", REFUSED, [0]),
+                ("a list", SAME, [1, 2]),
+            )
+        },
+        exempt=NAME | {"least": "is written in the library"},
+    ),
+    "validation.function": Recipe(
+        lambda rng: {"name": "value", "value": len},
+        {"value": Listed(*NOT_LISTS)},
+        exempt=NAME,
+        result=lambda found: found.__name__,
+    ),
+    "validation.items": Recipe(
+        lambda rng: {"name": "values", "values": [1, 2], "kind": int, "what": "numbers"},
+        {"values": Listed(*NOT_LISTS, ("empty", REFUSED, []), ("a tuple", SAME, (1, 2)))},
+        exempt=NAME | {"kind": "is written in the library", "what": "is only printed"},
+    ),
+    "validation.of_class": Recipe(
+        lambda rng: {"name": "value", "value": 5, "kind": int},
+        {"value": Listed(("a word", REFUSED, "word"), ("the class", REFUSED, int))},
+        exempt=NAME | {"kind": "is written in the library"},
+    ),
+    "validation.table": Recipe(
+        lambda rng: {"name": "value", "value": pd.DataFrame({"a": [1]}), "columns": ("a",)},
+        {
+            "value": Listed(
+                *NOT_LISTS,
+                ("without rows", REFUSED, pd.DataFrame({"a": []})),
+                ("other columns", REFUSED, pd.DataFrame({"b": [1]})),
+            ),
+            "columns": Listed(("a number", REFUSED, (3,)), literal=True),
+        },
+        exempt=NAME,
+        says={"columns": ("value",)},
+    ),
+    "validation.path_of": Recipe(
+        lambda rng: {"name": "value", "value": "a"},
+        {
+            "value": Listed(
+                ("a number", REFUSED, 3),
+                ("a list", REFUSED, []),
+                ("empty", REFUSED, ""),
+                ("with a null", REFUSED, "a\0b"),
+                ("bytes", REFUSED, b"a"),
+            )
+        },
+        exempt=NAME,
+    ),
+    "validation.within_floats": Recipe(
+        lambda rng: {"arguments": 1.0},
+        {},
+        exempt={"arguments": "are only printed; the closed forms refuse through it"},
+        runs=False,
+    ),
     "moments.Moments": Recipe(
         lambda rng: {
             "mean": rng.standard_normal(3),
@@ -54,7 +146,7 @@ RECIPES = {
             "ndim": Listed(("another number", REFUSED, 3), ("none", REFUSED, ()), literal=True),
         },
         scalings=(Scaling({"value": 1}, 1),),
-        exempt=NAME,
+        exempt=NAME | POWER,
         says={"ndim": ("value",)},
     ),
     "validation.covariance": Recipe(
@@ -68,7 +160,7 @@ RECIPES = {
         lambda rng: {"name": "value", "value": rng.exponential(size=3)},
         {"value": SPREAD},
         (Scaling({"value": 1}, 1),),
-        NAME,
+        NAME | POWER,
     ),
     "validation.nonzero": Recipe(
         lambda rng: {"name": "value", "value": rng.standard_normal(3)},

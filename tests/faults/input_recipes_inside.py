@@ -7,13 +7,36 @@ import torch
 from input_faults import REFUSED, Flag, Listed
 from input_recipe import Recipe
 from input_recipes_runs import INSIDE, WRONG, a_pass, a_step
-from input_recipes_torch import Module, a_call, net
+from input_recipes_torch import NOT_OBJECTS, Module, a_call, net
 from torch import nn
 
 from bnlib import recorder, report
 from bnlib.passes import Passes
 
 RECIPES = {
+    "layers.check_tensor": Recipe(
+        lambda rng: {"name": "value", "value": torch.ones(3)},
+        {"value": Listed(*NOT_OBJECTS, ("complex", REFUSED, torch.ones(3) * 1j))},
+        exempt={"name": "is only printed"},
+    ),
+    "layers.output_of": Recipe(
+        lambda rng: {"model": nn.Linear(3, 2), "inputs": torch.ones(4, 3)},
+        {
+            "inputs": Listed(
+                ("of another width", REFUSED, torch.ones(4, 5)),
+                ("of another dtype", REFUSED, torch.ones(4, 3, dtype=torch.float64)),
+                literal=True,
+            )
+        },
+        exempt={"model": "is checked by who calls it"},
+    ),
+    "descent.iterated": Recipe(
+        lambda rng: {"batches": [1]}, {"batches": Listed(("a number", REFUSED, 3), ("a function", REFUSED, len))}
+    ),
+    "descent.pair": Recipe(
+        lambda rng: {"batch": (1, 2)},
+        {"batch": Listed(("a number", REFUSED, 3), ("of three", REFUSED, (1, 2, 3)), ("a word", REFUSED, "ab"))},
+    ),
     "report.WeightedMean.add": Recipe(
         lambda rng: {"self": report.WeightedMean(), "values": np.ones(3), "weight": 2},
         {"values": Listed(("a word", REFUSED, "word"))},

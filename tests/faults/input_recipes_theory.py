@@ -74,7 +74,7 @@ class GivenMoments(Kind):
         }
         for name, (wanted, value) in cases.items():
             yield Fault(name, wanted, value)
-        for exponent in (-498, 498):
+        for exponent in (-480, 480):
             for what in ("x", "t"):
                 yield Fault(f"{what} times 2^{exponent}", FINITE, rescaled(good, exponent, what))
 
@@ -143,7 +143,7 @@ RECIPES = {
         scalings=(
             Scaling({"gamma": 1}, 1),
             Scaling({"w": 1, "eps": 2}, 0),
-            Scaling({"cov": 1, "eps": 1, "gamma": 0}, -0.5, reach=498),
+            Scaling({"cov": 2, "eps": 2}, -1, reach=249),
         ),
         says={"w": ("cov", "gamma"), "cov": ("w'Sigma w",), "eps": ("w'Sigma w",)}
         | {"w": ("w'Sigma w", "cov", "gamma")},

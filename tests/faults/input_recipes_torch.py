@@ -392,7 +392,9 @@ RECIPES = {
         },
         changes=("model",),
     ),
-    "layers.check_module": Recipe(lambda rng: {"model": net(rng)}, {"model": Module()}),
+    "layers.check_module": Recipe(
+        lambda rng: {"model": net(rng)}, {"model": Module()}, exempt={"name": "is only printed"}
+    ),
     "layers.layer_channels": Recipe(
         lambda rng: {"model": net(rng)}, {"model": Module(("not built", REFUSED, lambda _: nn.LazyBatchNorm1d()))}
     ),

@@ -128,11 +128,12 @@ def undocumented(x):
 
 def rounds(x):
     """Sum; a ValueError for bad x."""
-    return float(np.sum(np.asarray(x, dtype=np.float32).astype(np.float64) ** 2))
+    with np.errstate(over="ignore"):
+        return float(np.sum(np.asarray(x, dtype=np.float32).astype(np.float64) ** 2))
 
 
 TOY = Recipe(
-    lambda rng: {"x": rng.uniform(1, 2, 4)}, {"x": Array(bound=None)}, scalings=(Scaling({"x": 1}, 2, reach=100),)
+    lambda rng: {"x": rng.uniform(1, 2, 4)}, {"x": Array(bound=None)}, scalings=(Scaling({"x": 1}, 2, reach=200),)
 )
 
 
@@ -147,7 +148,7 @@ TOY = Recipe(
         (mumbles, "NaN", "does not name x"),
         (crashes, "NaN", "IndexError"),
         (undocumented, "NaN", "which its docstring does not have"),
-        (rounds, "units of x times 2^100", "scaled: "),
+        (rounds, "units of x times 2^200", "scaled: "),
         (rounds, "NaN", "it must refuse"),
     ],
 )
@@ -168,7 +169,7 @@ def test_control_out_of_range_is_noticed():
 
 
 def test_the_table_adds_up():
-    total, *rows = summary()
+    total, *rows = summary(names=("theory.rate", "theory.least_squares", "moments.Moments", "training.Arm"))
     assert total["tries"] == sum(row["tries"] for row in rows) == total["result"] + total["refused"]
     assert total["broken"] == 0
     assert {row["fault"] for row in rows} > {"NaN", "masked", "complex", "read-only", "other units", "singular"}

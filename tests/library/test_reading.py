@@ -86,7 +86,7 @@ def test_a_network_that_diverged_has_no_rate_and_does_not_hold_the_others_up():
 
 def test_what_cannot_be_read_is_named():
     models, drawn = trained()
-    with pytest.raises(ValueError, match="models is empty; it must hold torch.nn.Sequential, and at least one"):
+    with pytest.raises(ValueError, match="all must be alike, and at least one given"):
         read(models, drawn(), 10, 0.05)
     with pytest.raises(ValueError, match="models is empty; it must hold torch.nn.Sequential, and at least one"):
         read([], drawn(), 10, 0.05)
