@@ -1,13 +1,15 @@
 """Try all faults, print the table and keep it for the site: ``make faults``; ``python -m faults data`` does a part."""
 
 import importlib
-import importlib.util
 import sys
 import tempfile
 from pathlib import Path
 
+from companion import ROOT
 from faults import builds, fetches, files
-from faults.table import KEPT, kept, merged, printed, write
+from faults.table import KEPT, Row, kept, merged, printed, without_places, write
+
+FEW = 5  # functions: a fault of fewer has no row of its own
 
 
 def stepped():
@@ -25,9 +27,27 @@ def whole():
 
 def inputs():
     """Bad input to every public function: rows that the tests of it count."""
-    sys.path.insert(0, "tests")
-    if importlib.util.find_spec("faults_summary"):
-        yield from importlib.import_module("faults_summary").summary()
+    sys.path.insert(0, str(ROOT / "tests" / "faults"))
+    rows = importlib.import_module("input_summary").summary()
+    few = [row for row in rows if row["functions"] < FEW]
+    for row in rows:
+        if row not in few:
+            yield _input(f"{row['fault']} ({row['functions']} functions)", [row])
+    yield _input(f"{len(few)} other faults, each of less than {FEW} functions", few)
+
+
+def _input(fault, rows):
+    tries, refused, right, broken = (
+        sum(row[name] for row in rows) for name in ("tries", "refused", "result", "broken")
+    )
+    return Row(
+        family="input",
+        fault=fault,
+        tries=tries,
+        result=f"refused by name: {refused}; right: {right}",
+        lost=broken,
+        message=without_places(rows[0]["message"]),
+    )
 
 
 PARTS = {"stepped": stepped, "data": files.rows, "fetches": fetches.rows, "inputs": inputs, "whole": whole}

@@ -90,7 +90,7 @@ def without_places(text, *folders):
     """
     for folder in sorted(map(str, (*folders, ROOT, tempfile.gettempdir())), key=len, reverse=True):
         text = text.replace(folder, "…")
-    text = re.sub(r"\b[0-9a-f]{32}\b|(?<=\.fetch-)\w+|(?<=ipykernel_)\d+/\d+", "…", text)
+    text = re.sub(r"\b(?:[0-9a-f]{32}|0x[0-9a-f]+)\b|(?<=\.fetch-)\w+|(?<=ipykernel_)\d+/\d+", "…", text)
     return re.sub(r"process \d+", "process …", " ".join(text.split()))
 
 

@@ -1,6 +1,7 @@
 """Recipes of data, sweeps, searches and keys; of what only the library calls; and the records that it fills."""
 
 import functools
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ SEARCH = {
     "of": Choice(),
 }
 INSIDE = "takes what another module of the library has made"
+OF_DATA = "gets its paths from `bnlib.data`; `faults.files` tries its files"
 WRONG = Listed(*NOT_OBJECTS[:2])
 
 RECIPES = {
@@ -131,6 +133,20 @@ RECIPES = {
         lambda rng: {"name": "mnist", "root": "/nowhere"},
         {"name": Choice(), "root": Listed(*[case for case in PATHS if case[0] != "nowhere"], literal=True)},
         runs=False,
+    ),
+    "originals.unpacked": Recipe(
+        lambda rng: {"path": HERE, "most": 10**6}, {}, exempt=dict.fromkeys(("path", "most", "what_to_do"), OF_DATA)
+    ),
+    "originals.checked": Recipe(
+        lambda rng: {"path": HERE, "most": 10**6, "md5": hashlib.md5(HERE.read_bytes()).hexdigest()},
+        {},
+        exempt=dict.fromkeys(("path", "most", "md5"), OF_DATA),
+    ),
+    "originals.fetch": Recipe(
+        lambda rng: {},
+        {},
+        runs=False,
+        exempt=dict.fromkeys(("folder", "inside", "bring", "is_whole"), OF_DATA),
     ),
     "data.is_available": Recipe(
         lambda rng: {"name": "mnist", "root": None},
