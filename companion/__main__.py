@@ -1,6 +1,8 @@
 """Command line: ``python -m companion --help`` lists the commands."""
 
 import argparse
+import locale
+import os
 import signal
 import subprocess
 import sys
@@ -198,5 +200,8 @@ def _terminate(number, frame):
 
 
 if __name__ == "__main__":
+    if locale.getpreferredencoding(False).upper() != "UTF-8":  # texts of the book are, wherever it is built
+        command = [sys.executable, "-m", "companion", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"PYTHONUTF8": "1"})
     signal.signal(signal.SIGTERM, _terminate)
     main()

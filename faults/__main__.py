@@ -7,6 +7,7 @@ from pathlib import Path
 
 from companion import ROOT
 from faults import builds, fetches, files
+from faults import environments as surroundings
 from faults.table import KEPT, Row, kept, merged, printed, without_places, write
 
 FEW = 5  # functions: a fault of fewer has no row of its own
@@ -50,7 +51,19 @@ def _input(fault, rows):
     )
 
 
-PARTS = {"stepped": stepped, "data": files.rows, "fetches": fetches.rows, "inputs": inputs, "whole": whole}
+def environments():
+    """The tiny book in other places, for other users, with less."""
+    yield from (Row(**row) for row in surroundings.rows())
+
+
+PARTS = {
+    "stepped": stepped,
+    "data": files.rows,
+    "fetches": fetches.rows,
+    "inputs": inputs,
+    "whole": whole,
+    "environments": environments,
+}
 
 
 def main(chosen):

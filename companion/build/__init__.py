@@ -1,15 +1,17 @@
 """From chapters to a site: chapters are run, what they recorded is read, Sphinx makes the pages.
 
-==============  =============================================================
-``chapters``    what a chapter is: its parameters, profiles and fingerprint
-``execute``     run chapters with papermill, side by side, only where needed
-``claims``      every claim from statement to verdict, as the chapters recorded it
-``pages``       texts that are made: claims, "In short", how it was built
-``assemble``    the sources of the site: text of now, outputs of the last run
-``site``        build, and swap the new site in
-``live``        serve the book, and build what changes
-``sphinx_ext``  downloads, and scripts where a page needs them
-==============  =============================================================
+To run chapters: ``chapters`` (what a chapter is, and its fingerprint), ``execute`` (papermill, side by side, only where
+needed), ``folder`` (one build at a time), ``npm`` and ``node`` (what comes from npm).
+
+To read them: ``claims`` (from statement to verdict), ``figures`` (numbers and files), ``pages``, ``placeholders``, ``map``,
+``cite`` and ``weighed`` (texts that are made).
+
+To make a site: ``assemble`` (the sources of all pages), ``sphinx_ext``, ``links`` and ``equations`` (inside Sphinx), ``site``
+(build, and swap the new one in), ``finish`` with ``assets``, ``markup``, ``formulas``, ``fonts``, ``previews`` and ``checksums``
+(what Sphinx wrote, made light).
+
+To go on from there: ``live`` (serve while writing), ``reproduce``, ``compare``, ``outside`` and ``viewing`` (look at what was
+made), ``release`` with ``printed`` (what is attached to a version).
 """
 
 
