@@ -30,9 +30,8 @@ class Moments:
     ------
     ValueError
         If shapes disagree, a value is not finite or out of range (`bnlib.validation.finite_array`), or `cov` is not
-        symmetric. What takes an
-        eigendecomposition to see (`cov` is indefinite, no random variables can have these moments) is
-        said where one is first needed.
+        symmetric. What takes an eigendecomposition to see (`cov` is indefinite, no random variables can have these
+        moments) is said where one is first needed.
 
     Notes
     -----
@@ -204,8 +203,10 @@ class Moments:
         """What direction i explains of the target, R_i^2 = (u_i'c)^2 / (s_i sigma_t^2), as an array (d,) or (d, k)."""
         s, U = self.spectrum
         along = U.T @ self.cross
-        scale = np.sqrt(s.reshape(-1, *[1] * (along.ndim - 1))) * np.sqrt(self.target_var)
-        return np.divide(along, scale, out=np.zeros_like(along), where=scale > 0) ** 2
+        s = s.reshape(-1, *[1] * (along.ndim - 1))
+        # one factor after the other, since squares of large units are no float64
+        slopes = np.divide(along, s, out=np.zeros_like(along), where=s > 0)
+        return np.divide(slopes * along, self.target_var, out=np.zeros_like(along), where=self.target_var > 0)
 
     @property
     def r_squared(self) -> NDArray[np.float64]:
