@@ -4,6 +4,7 @@ import numpy as np
 
 LINE, LETTER = 11.5, 4.8  # points, of a label
 LABEL_AT_MOST = 0.45  # of the width of a panel
+SHIFTED = 0.4  # lines that a label may stand beside its curve: farther away, nobody knows whose it is
 
 
 def ends_of_curves(ax):
@@ -33,7 +34,7 @@ def ends_of_curves(ax):
     found.sort(key=lambda one: one[2])
     heights = [y * height for _, _, y in found]
     shifts = np.subtract(apart(heights, LINE), heights) if found else []
-    if not found or np.abs(shifts).max() > 1.5 * LINE:
+    if not found or np.abs(shifts).max() > SHIFTED * LINE:
         return None
     return [(label, x, y, shift) for (label, x, y), shift in zip(found, shifts)]
 

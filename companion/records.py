@@ -311,10 +311,10 @@ def _split(caption):
 
     Examples
     --------
-    >>> _split("At 2.5 it is vs. 3 more. Dots: seeds. Bars: intervals.")
-    ('At 2.5 it is vs. 3 more.', 'Dots: seeds. Bars: intervals.')
+    >>> _split("At 2.5 it is more. 3 seeds. Bars: intervals.")
+    ('At 2.5 it is more.', '3 seeds. Bars: intervals.')
     """
-    first, *rest = re.split(r"(?<=[.!?]) (?=[A-Z«γαλε(])", caption, maxsplit=1)
+    first, *rest = re.split(r"(?<=[.!?]) (?=[A-Z0-9«γαλε(])", caption, maxsplit=1)
     return first, *(rest or [""])
 
 
