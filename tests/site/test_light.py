@@ -1,4 +1,4 @@
-"""How little a page asks for, that it keeps its content security policy, and that the checksums are those of the files."""
+"""How little a page asks for, that it does not jump, that it keeps its content security policy, and that the checksums are those of the files."""
 
 import re
 import subprocess
@@ -12,22 +12,10 @@ from companion.build import assets, checksums, markup
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"]), "search", "404"]
 LIMIT, WITH_MOVING_FIGURE = 600_000, 1_500_000  # bytes, nothing compressed
-# pages of much mathematics, many figures or a long list: no more than this
-HEAVIER = {
-    "book/rate": 660_000,
-    "book/related": 690_000,
-    "book/limits": 700_000,
-    "book/api": 740_000,
-    "book/stationarity": 790_000,
-    "book/noise-sweep": 800_000,
-    "book/constraint": 820_000,
-    "book/split": 920_000,
-    "book/batch-size": 970_000,
-    "book/cross-entropy": 1_550_000,
-    "book/noise": 1_600_000,
-    "book/half-tuned": 1_950_000,
-}
 REQUESTS = 10
+SHIFT = """new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+  if (!entry.hadRecentInput) window.shift = (window.shift || 0) + entry.value;
+})).observe({type: "layout-shift", buffered: true})"""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -35,13 +23,15 @@ def test_a_page_is_light_and_asks_for_little(browser, address, name):
     context = browser.new_context()
     page, asked = context.new_page(), []
     page.on("response", lambda response: asked.append(response))
+    page.add_init_script(SHIFT)
     page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    assert page.evaluate("window.shift ?? 0") <= 0.01
     moving = page.locator(".moving[data-figure]")
     if moving.count():
         moving.first.scroll_into_view_if_needed()
         page.wait_for_selector(".moving-board svg")
     assert len(asked) <= REQUESTS
-    limit = HEAVIER.get(name, WITH_MOVING_FIGURE if moving.count() else LIMIT)
+    limit = WITH_MOVING_FIGURE if moving.count() else LIMIT
     assert sum(len(one.body()) for one in asked if one.ok) <= limit
     assert len([one for one in asked if one.request.resource_type == "stylesheet"]) == 1
     assert context.cookies() == []

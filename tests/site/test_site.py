@@ -161,3 +161,10 @@ def test_search_works_from_files_and_says_nothing(site, browser):
 def test_the_book_has_a_page_for_every_file_of_its_own(site):
     written = {path.stem for path in BOOK.iterdir() if path.suffix in (".py", ".md")}
     assert {path.stem for path in (site / "book").glob("*.html")} == written
+
+
+def test_equations_have_numbers_and_anchors(site):
+    page = (site / "book" / "noise.html").read_text()
+    numbers = re.findall(r'<span class=eqno>\((6\.\d+)\)<a class="headerlink" href="#(equation-noise-\d+)"', page)
+    assert len(numbers) > 5 and [number for number, _ in numbers] == [f"6.{n}" for n in range(1, len(numbers) + 1)]
+    assert all(f'id="{anchor}"' in page for _, anchor in numbers)
