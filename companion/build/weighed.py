@@ -70,14 +70,21 @@ def pair(record):
     """
     rows = record["pair"]
     half = len(rows) // 2
-    named = [row | {"page": f"here: {row['page'].removeprefix('book/')}"} for row in rows[:half]]
+    named = [row | {"page": f"here: {_linked(row['page'])}"} for row in rows[:half]]
     named += [row | {"page": f"default: {row['page']}"} for row in rows[half:]]
     return _table(named)
 
 
 def every(record):
     """All pages, folded."""
-    return f":::{{dropdown}} All {len(record['pages'])} pages\n{_table(record['pages'])}\n:::"
+    rows = [row | {"page": _linked(row["page"])} for row in record["pages"]]
+    return f":::{{dropdown}} All {len(rows)} pages\n{_table(rows)}\n:::"
+
+
+def _linked(page):
+    """A page's name as a link to it: whoever has no mouse scrolls a wide table from link to link."""
+    name = page.removeprefix("book/")
+    return name if name == page else f"[{name}]({name}.md)"
 
 
 def _table(rows):

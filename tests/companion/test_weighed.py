@@ -28,7 +28,11 @@ def kept(tmp_path, monkeypatch):
 
 def test_a_page_shows_the_pair_and_every_page(kept):
     pair, every = filled("{weighed}`pair`"), filled("{weighed}`every`")
-    assert "| here: rate | 646 | " in pair and "| default: rate | 3778 | " in pair and "| region 1 | 0 |" in pair
+    assert (
+        "| here: [rate](rate.md) | 646 | " in pair
+        and "| default: rate | 3778 | " in pair
+        and "| region 1 | 0 |" in pair
+    )
     assert every.startswith(":::{dropdown} All 2 pages\n") and "| search | 646 | " in every
     rows = [line for line in pair.splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
