@@ -150,7 +150,7 @@ def built(executed, tmp_path):
     words = " ".join(f"{{{kind}}}`noise: {HOSTILE[0]}`" for kind in ("value", "verdict", "measured"))
     made = {
         "index.md": "# Book\n\n```{toctree}\nclaims\nbuilt\nfindings\nlisted\nwords\nnoise\n```\n",
-        "claims.md": f"# Claims\n\n{pages.claims_page(claims, {'noise': 'Noise'})}",
+        "claims.md": f"# Claims\n\n{pages.claims_page(claims, {'noise': 'Noise'}, numbers)}",
         "built.md": f"# Built\n\n{pages.colophon('quick', notebooks)}",
         "findings.md": f"# Findings\n\n{pages.findings([chapter], notebooks)}",
         "listed.md": f"# Figures\n\n{build_figures.listed(notebooks, {'noise': 'Noise'})}",
