@@ -84,7 +84,7 @@ def every(record):
 def _linked(page):
     """A page's name as a link to it: whoever has no mouse scrolls a wide table from link to link."""
     name = page.removeprefix("book/")
-    return name if name == page else f"[{name}]({name}.md)"
+    return name if name == page else f"{{doc}}`{name} <{name}>`"
 
 
 def _table(rows):

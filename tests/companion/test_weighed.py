@@ -29,7 +29,7 @@ def kept(tmp_path, monkeypatch):
 def test_a_page_shows_the_pair_and_every_page(kept):
     pair, every = filled("{weighed}`pair`"), filled("{weighed}`every`")
     assert (
-        "| here: [rate](rate.md) | 646 | " in pair
+        "| here: {doc}`rate <rate>` | 646 | " in pair
         and "| default: rate | 3778 | " in pair
         and "| region 1 | 0 |" in pair
     )
