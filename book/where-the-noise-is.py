@@ -19,7 +19,8 @@
 # So far noise fell on all pixels alike. Now only the left half of each image is noisy, and the
 # right half is clean. A network that knew this would lean on the right half. Weight decay cannot
 # know: it charges all weights the same. Batch normalization (BN) divides by a standard deviation
-# that the noise is part of, so it sees $\Sigma + N$, and $N$ says where the noise is.
+# that the noise is part of. What it sees is the covariance of the digits plus that of the noise, and
+# the latter says where the noise is.
 #
 # But training on noisy images feels the noise too, with or without BN. This chapter takes the two
 # apart, first where there is a closed form, then in a network.
