@@ -127,7 +127,7 @@ def test_the_keyboard_opens_proofs_rows_downloads_and_the_way_to_the_content(ope
         summary.focus()
         page.keyboard.press("Enter")
         assert page.locator(selector).first.evaluate("one => one.open")
-    page.locator(".dropdown-download-buttons > button").focus()
+    page.locator(".dropdown-download-buttons > summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.href").endswith("_sources/book/noise.ipynb")
