@@ -136,6 +136,6 @@ def test_a_search_finds_first_the_page_that_answers(browser, address, words, fir
     page = browser.new_context().new_page()
     page.goto(f"{address}/search.html?q={words.replace(' ', '+')}")
     page.wait_for_selector("#search-results li")
-    page.wait_for_function("/finished|found/.test(document.querySelector('#search-results').textContent)")
+    page.locator("#search-results", has_text=re.compile("finished|found")).wait_for()
     assert page.locator("#search-results li a").first.text_content().endswith(first)
     page.context.close()

@@ -285,7 +285,10 @@ def test_a_screen_reader_hears_the_end_of_a_movement_only(browser_page, address_
     page.focus("#moving-noise-level")
     for _ in range(8):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("window.spoken.length > 0")
+    for _ in range(50):  # the policy of the pages forbids `wait_for_function`
+        if page.evaluate("window.spoken.length"):
+            break
+        page.wait_for_timeout(100)
     assert page.evaluate("window.spoken") == [said.inner_text()]
     assert page.locator("#moving-noise output:not([aria-live=off])").count() == 0
 
