@@ -5,7 +5,7 @@ It is written once and laid out twice: `book.css` moves its parts where a page i
 
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from companion.build.claims import VERDICTS
@@ -14,7 +14,7 @@ PROVEN = "proven, checked"
 # by verdict: the class that gives its colour, and a sign for those who do not see it
 STATES = {PROVEN: ("yes", "✓"), "borne out": ("yes", "✓"), "undecided": ("open", "○"), "not borne out": ("no", "✗")}
 COLUMNS = {"claim": 0, "proof": 154, "tests": 204, "figures": 297, "verdict": 444}  # left edges, in pixels
-PHONE = 288  # pixels: what a page of 320 has room for
+PHONE, DESK = 288, 672  # pixels: what a page of 320 has room for, and the narrowest that is not folded
 HIGH, STEP, GAP = 24, 28, 8  # pixels: a part, from line to line, between parts
 EXPLAINED = (
     "Under <em>tests</em> stands how many a file has, under <em>figures</em> their numbers. "
@@ -89,27 +89,28 @@ def _group(claims, numbers, counts, repository_url):
             Part(way, 0, 0, y, f"map-desk map-{state}"),
             _pill(name, f"{name}: {claim['title']}", address, COLUMNS["claim"], y, "map-word"),
         ]
-        x = COLUMNS["verdict"]
+        x, before = COLUMNS["verdict"], None
         for words, verdict in verdicts:
             state, sign = STATES[verdict]
-            line.append(_pill(f"{sign} {words}", f"{words}: {name}", address, x, y, f"map-{state}"))
-            # what data said beside a proof stands below it
-            x, y = (
-                (COLUMNS["verdict"], y + STEP)
-                if verdict == PROVEN and len(verdicts) > 1
-                else (x + line[-1].width + 4, y)
-            )
+            pill = _pill(f"{sign} {words}", f"{words}: {name}", address, x, y, f"map-{state}")
+            # what data said beside a proof stands below it, and so does what has no room
+            if before == PROVEN or (before and x + pill.width > DESK):
+                x, y = COLUMNS["verdict"], y + STEP
+                pill = replace(pill, x=x, y=y)
+            line.append(pill)
+            x, before = x + pill.width + 4, verdict
         lines.append(line)
         y += STEP
-    shared = _rests_on(claims[0], len(claims), numbers, counts, repository_url)
+    middle = (y - STEP) / 2 if len(claims) > 1 else 0
+    shared = _rests_on(claims[0], middle, numbers, counts, repository_url)
     return [*lines, shared], max(y, *(part.y + STEP for part in shared))
 
 
-def _rests_on(claim, sharing, numbers, counts, repository_url):
-    """Proof or runs, tests and figures: in the middle, and in a frame, if several claims are `sharing` them."""
-    chapter, y = claim["chapter"], (sharing - 1) * STEP / 2
+def _rests_on(claim, y, numbers, counts, repository_url):
+    """Proof or runs, tests and figures at the height `y`: in the middle of a frame, if several claims share them."""
+    chapter = claim["chapter"]
     line = []
-    if sharing > 1:
+    if y:
         width = COLUMNS["verdict"] - COLUMNS["proof"]
         frame = f'<rect width="{width}" height="{2 * y + HIGH:g}" rx="4"/>'
         line.append(Part(frame, 0, COLUMNS["proof"] - 4, 0, "map-desk"))
