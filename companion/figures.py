@@ -26,7 +26,7 @@ COLORS = {
     "noise": "#CC79A7",
     "theory": "#E69F00",
 }
-DOTS_AT_MOST = 12  # places along a curve at which seeds are drawn
+DOTS_AT_MOST = 120  # seeds along a curve: more hide each other, and the interval says it better
 NARROW = 4.2  # inches of a figure on a phone, where one panel stands below the other
 COLUMNS = ("panel", "curve", "seed", "x", "y", "low", "high")  # of the numbers behind a figure
 # a colour no figure uses, replaced by the page's own text colour in `Picture.show`
@@ -296,7 +296,7 @@ class Panel:
     def _seeds(self, x, samples, color):
         """Every seed as a dot, where there are few enough of them to be told apart."""
         samples = np.asarray(samples, dtype=np.float64)
-        if len(samples) > 1 and samples.shape[1] <= DOTS_AT_MOST:
+        if len(samples) > 1 and samples.size <= DOTS_AT_MOST:
             for seed in samples:
                 self.ax.plot(x, seed, ".", markersize=3, alpha=0.6, color=_color(color), zorder=3)
             self.seeds = True

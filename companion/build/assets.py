@@ -29,8 +29,6 @@ BOOTSTRAP = "scripts/bootstrap.js"
 # a script, and the class without which it has nothing to do
 NEEDED_FOR = {"design-tabs.js": "sd-tab-label", "copybutton.js": "highlight"}
 SMALL = 6000  # bytes: a font smaller than this is part of the stylesheet, and no request
-# those of nearly every formula too: a text whose letters come later would jump
-EVERYWHERE = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
 # what the theme's script makes on sites that have versions, announcements or a sidebar to fold away, and tags that it names
 UNUSED = re.compile(
     r"version-switcher|list-group|bd-header-|pst-(?:collapse|expand|squeeze|button)|highlight-link|(?:h[1-6]|figure|dl|body)$"
@@ -139,7 +137,7 @@ def _style(path, static, names, characters):
         file = path.parent / re.sub(r"[?#].*", "", address)
         if file.suffix == ".woff2":
             font = fonts.with_characters(file, characters)
-            if len(font) < SMALL or file.name in EVERYWHERE:
+            if len(font) < SMALL:
                 return f"url(data:font/woff2;base64,{base64.b64encode(font).decode()})"
             file.write_bytes(font)
         return f"url({posixpath.relpath(file, static)})"
