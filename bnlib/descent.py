@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bnlib.layers import check_module, check_tensor, output_of
-from bnlib.validation import function, level, whole
+from bnlib.validation import function, items, level, whole
 
 
 def fit(
@@ -67,7 +67,7 @@ def fit(
         learning_rate = level("learning_rate", learning_rate)
     momentum, weight_decay = level("momentum", momentum), level("weight_decay", weight_decay)
     if parameters is not None:
-        parameters = _tensors("parameters", parameters, (torch.Tensor, dict))
+        parameters = items("parameters", parameters, (torch.Tensor, dict), "torch.nn.Parameter, or groups of them")
     learned = list(model.parameters() if parameters is None else parameters)
     learned = [entry for entry in learned if isinstance(entry, dict) or entry.requires_grad]
     if not learned:
@@ -161,7 +161,8 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
     >>> settle([w], lambda: (w - 1).square().sum()) < 1e-12
     True
     """
-    parameters, iterations = _tensors("parameters", parameters, (torch.Tensor,)), whole("iterations", iterations, 1)
+    parameters = items("parameters", parameters, torch.Tensor, "torch.nn.Parameter")
+    iterations = whole("iterations", iterations, 1)
     function("objective", objective)
     if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(f"parameters has {len(parameters)} that require no gradient; what is minimized over must")
@@ -190,19 +191,6 @@ def settle(parameters: Sequence[torch.Tensor], objective: Callable[[], torch.Ten
             f"objective depends on none of the {len(parameters)} parameters; there is nothing to minimize over"
         )
     return max(left)
-
-
-def _tensors(name: str, values: Any, kinds: tuple[type, ...]) -> list[Any]:
-    if isinstance(values, (torch.Tensor, str, dict)) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of parameters")
-    found = list(values)
-    for place, value in enumerate(found):
-        right = isinstance(value, kinds)
-        if not right:
-            raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must be a torch.nn.Parameter")
-    if not found:
-        raise ValueError(f"{name} is empty; give at least one torch.nn.Parameter")
-    return found
 
 
 def iterated(batches: Any) -> Iterable[Any]:

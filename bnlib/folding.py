@@ -98,8 +98,7 @@ def check_report(model: nn.Module, report: Report) -> None:
     Traceback (most recent call last):
     ValueError: report has 4 channels of layer '1', model has 6; it must be measured on this model
     """
-    right = isinstance(report, Report)
-    if not right:
+    if not isinstance(report, Report):
         raise ValueError(f"report is a {type(report).__name__}; it must be what bnlib.measure returns")
     reported, channels = Counter(report.layer), layer_channels(model)
     for layer, count in channels.items():
@@ -134,8 +133,7 @@ def unit_weights(module: nn.Module) -> torch.Tensor:
     torch.Size([6, 18])
     """
     check_module(module, "module")
-    right = isinstance(getattr(module, "weight", None), torch.Tensor)
-    if not right:
+    if not isinstance(getattr(module, "weight", None), torch.Tensor):
         raise ValueError(f"module ({type(module).__name__}) has no weight; it must be a linear map or a convolution")
     groups = module.groups if isinstance(module, _ConvTransposeNd) else None
     return rows_of_units(module.get_parameter("weight"), groups)
@@ -169,8 +167,7 @@ def fold_layer(model: nn.Module, layer: str, linear: str) -> str:
     """
     check_module(model)
     modules: dict[str, Any] = dict(model.named_modules())
-    right = isinstance(modules.get(layer), _BatchNorm)
-    if not right:
+    if not isinstance(modules.get(layer), _BatchNorm):
         raise ValueError(
             f"layer = {layer!r} is no batch normalization of model; it has {sorted(layer_channels(model))}"
         )

@@ -22,8 +22,7 @@ def check_module(model: nn.Module, name: str = "model") -> None:
     Traceback (most recent call last):
     ValueError: model is a str; it must be a torch.nn.Module
     """
-    right = isinstance(model, nn.Module)
-    if not right:
+    if not isinstance(model, nn.Module):
         raise ValueError(f"{name} is a {type(model).__name__}; it must be a torch.nn.Module")
 
 
@@ -64,8 +63,7 @@ def check_tensor(name: str, value: torch.Tensor) -> None:
     Traceback (most recent call last):
     ValueError: output is a list; it must be a torch.Tensor
     """
-    right = isinstance(value, torch.Tensor)
-    if not right:
+    if not isinstance(value, torch.Tensor):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
     if value.is_complex():
         raise ValueError(f"{name} is of dtype {value.dtype}; it must hold real numbers")

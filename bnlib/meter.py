@@ -110,8 +110,7 @@ def measure(
     for name, given in (("loss_fn", loss_fn), ("forward", forward)):
         if given is not None:
             function(name, given)
-    right = isinstance(batches, Iterable)
-    if not right:
+    if not isinstance(batches, Iterable):
         raise ValueError(f"batches is a {type(batches).__name__}; it must give batches, one after another")
     if batches_at_most is not None:
         batches_at_most = int(positive("batches_at_most", batches_at_most, whole=True))

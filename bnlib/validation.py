@@ -340,13 +340,12 @@ def function(name: str, value: Any) -> Any:
     Traceback (most recent call last):
     ValueError: loss_fn = 'mse' is not right; it must be a function
     """
-    right = callable(value)
-    if not right:
+    if not callable(value):
         raise ValueError(f"{name} = {value!r} is not right; it must be a function")
     return value
 
 
-def items(name: str, values: Any, kind: type, what: str) -> list[Any]:
+def items(name: str, values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
     """Return `values` as a list after checking that it holds objects of one class, and at least one.
 
     Raises
@@ -360,14 +359,14 @@ def items(name: str, values: Any, kind: type, what: str) -> list[Any]:
     Traceback (most recent call last):
     ValueError: seeds[0] is a str; it must hold numbers
     """
-    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
+    # a network and a tensor give their parts, one after another, and are none
+    if isinstance(values, (str, bytes, dict, kind)) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of {what}")
     found = list(values)
     if not found:
         raise ValueError(f"{name} is empty; it must hold {what}, and at least one")
     for place, value in enumerate(found):
-        right = isinstance(value, kind)
-        if not right:
+        if not isinstance(value, kind):
             raise ValueError(f"{name}[{place}] is a {type(value).__name__}; it must hold {what}")
     return found
 
@@ -388,8 +387,7 @@ def of_class(name: str, value: Any, kind: type) -> Any:
     Traceback (most recent call last):
     ValueError: schedule is a str; it must be of class int
     """
-    right = isinstance(value, kind)
-    if not right:
+    if not isinstance(value, kind):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be of class {kind.__name__}")
     return value
 

@@ -256,8 +256,7 @@ def _explained_std(moments: Moments, target_mean: float) -> float:
 def _law(component: Component | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     if component is None:
         return None
-    pair = isinstance(component, (tuple, list)) and len(component) == 2
-    if not pair:
+    if not isinstance(component, (tuple, list)) or len(component) != 2:
         raise ValueError(f"component = {component!r} is no law; it must be a pair of nodes and weights")
     nodes, weights = (finite_array(f"component[{i}]", part, ndim=1) for i, part in enumerate(component))
     if nodes.shape != weights.shape or nonnegative("component[1]", weights).sum() == 0:
