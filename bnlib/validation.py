@@ -359,8 +359,8 @@ def items(name: str, values: Any, kind: type | tuple[type, ...], what: str) -> l
     Traceback (most recent call last):
     ValueError: seeds[0] is a str; it must hold numbers
     """
-    # a network and a tensor give their parts, one after another, and are none
-    if isinstance(values, (str, bytes, dict, kind)) or not hasattr(values, "__iter__"):
+    one = kind is not object and isinstance(values, kind)  # a network and a tensor give their parts, one after another
+    if one or isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name} is a {type(values).__name__}; it must be a sequence of {what}")
     found = list(values)
     if not found:
