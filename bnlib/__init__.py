@@ -26,7 +26,8 @@ nothing and changes nothing.
 The modules behind it, each importing only those before it:
 
 =================  ==========================================================
-``validation``     what every public function says about bad input
+``validation``     what every public function says about bad numbers
+``objects``        and about functions, classes, sequences, tables, paths and names
 ``source``         which code made a result
 ``moments``        the statistics of data that the closed forms need (NumPy)
 ``theory``         the closed forms themselves (NumPy, float64)
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         meter,
         models,
         moments,
+        objects,
         originals,
         passes,
         reading,
@@ -128,6 +130,7 @@ __all__ = [
     "models",
     "moments",
     "noise_path",
+    "objects",
     "originals",
     "parameter_groups",
     "passes",

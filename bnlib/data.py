@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bnlib import originals
 from bnlib.moments import semidefinite_spectrum
-from bnlib.validation import choice, covariance, extra, level, of_class, path_of, real_array, within_floats
+from bnlib.objects import choice, extra, of_class, path_of
+from bnlib.validation import covariance, level, real_array, within_floats
 
 TITLES = {  # name and size, to print under figures
     "mnist-5k": "MNIST, 5,000-digit subset",

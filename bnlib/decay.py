@@ -19,8 +19,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from bnlib.folding import check_report, is_torchs_own, linked_layers
 from bnlib.layers import check_module
 from bnlib.meter import FROZEN
+from bnlib.objects import choice
 from bnlib.report import Report
-from bnlib.validation import choice, nonnegative, number
+from bnlib.validation import nonnegative, number
 
 # groups, in the order in which they are given and printed
 BEFORE = "weights before BN"

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from bnlib.layers import check_module, check_tensor, output_of
-from bnlib.validation import function, items, level, whole
+from bnlib.objects import function, items
+from bnlib.validation import level, whole
 
 
 def fit(

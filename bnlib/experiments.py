@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from bnlib import source
+from bnlib.objects import function, items, path_of, table
 from bnlib.runs import Conditions, Look, Run, run_group
 from bnlib.runs import code as _code
 from bnlib.training import Arm, Schedule
-from bnlib.validation import function, items, path_of, table, wholes
+from bnlib.validation import wholes
 
 __all__ = ["Conditions", "Look", "Run", "by_seed", "run_group", "sweep"]
 

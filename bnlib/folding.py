@@ -13,9 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from bnlib.layers import check_module, layer_channels
 from bnlib.meter import GAMMA_0, NOT_FINITE, ONE_BATCH, WEIGHT_0
+from bnlib.objects import of_class
 from bnlib.recorder import rows_of_units
 from bnlib.report import Report
-from bnlib.validation import of_class
 
 # reasons that leave open nothing about the linear map before a layer
 _LINKED = {"", GAMMA_0, WEIGHT_0, NOT_FINITE, ONE_BATCH}

@@ -14,8 +14,9 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from bnlib.layers import layer_channels
+from bnlib.objects import path_of
 from bnlib.passes import UNKNOWN, Passes
-from bnlib.validation import path_of, positive
+from bnlib.validation import positive
 
 COLUMNS = ("step", "layer", "rate", "l2_rate")
 COMPILED = (

@@ -22,9 +22,10 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointError
 
 from bnlib.layers import layer_channels, output_of
+from bnlib.objects import extra, function
 from bnlib.recorder import Call, consumers, recording
 from bnlib.report import Report, WeightedMean
-from bnlib.validation import extra, function, positive
+from bnlib.validation import positive
 
 NOT_RUN = "did not run"
 NOT_ALWAYS_RUN = "did not run in every batch"

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from bnlib.validation import choice, number, of_class, whole, wholes
+from bnlib.objects import choice, of_class
+from bnlib.validation import number, whole, wholes
 
 NORMALIZATIONS = ("batch", "layer", "weight", "none")
 

@@ -14,9 +14,10 @@ from torch.nn import functional
 from bnlib.descent import iterated, pair
 from bnlib.layers import check_tensor
 from bnlib.meter import BATCHES_AT_LEAST
+from bnlib.objects import items
 from bnlib.report import WeightedMean
 from bnlib.stack import blocks_of
-from bnlib.validation import items, positive
+from bnlib.validation import positive
 
 
 @dataclass(frozen=True, eq=False)

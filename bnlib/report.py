@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bnlib.validation import extra, whole
+from bnlib.objects import extra
+from bnlib.validation import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

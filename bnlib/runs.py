@@ -16,8 +16,9 @@ from torch import nn
 
 from bnlib import data, meter, models, moments, reading, source, training
 from bnlib.data import SIDE
+from bnlib.objects import choice, function, items, of_class
 from bnlib.training import Arm, Schedule
-from bnlib.validation import choice, finite_array, function, items, nonnegative, number, of_class, whole
+from bnlib.validation import finite_array, nonnegative, number, whole
 
 # of training batches, from which batch normalization's rate is read: a small mean of widely scattered gradients, read
 # until its standard error is this share of it, but no further than so many batches

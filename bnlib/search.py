@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnlib.validation import choice, table
+from bnlib.objects import choice, table
 
 SIGNS = {"validation_loss": 1, "validation_accuracy": -1}  # what is lowest at the best decay
 FITTED = 2  # decays on each side of the grid's best that the smooth minimum is fitted to

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from bnlib.layers import check_module, check_tensor
 from bnlib.models import NORMALIZATIONS
-from bnlib.validation import finite_array, items, level, nonnegative
+from bnlib.objects import items
+from bnlib.validation import finite_array, level, nonnegative
 
 
 class Stack:

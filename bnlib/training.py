@@ -16,19 +16,9 @@ from torch import nn
 from bnlib.descent import fit, half_squared_error, settle
 from bnlib.layers import check_module, output_of
 from bnlib.models import NORMALIZATIONS, network
+from bnlib.objects import choice, function, items, of_class
 from bnlib.stack import Stack
-from bnlib.validation import (
-    choice,
-    finite_array,
-    function,
-    items,
-    nonnegative,
-    number,
-    of_class,
-    real_array,
-    whole,
-    wholes,
-)
+from bnlib.validation import finite_array, nonnegative, number, real_array, whole, wholes
 
 if TYPE_CHECKING:
     from bnlib.data import Dataset

@@ -5,7 +5,7 @@ import string
 import typing
 import zlib
 
-from bnlib.validation import choice
+from bnlib.objects import choice
 from companion import records, statistics
 from companion.records import CLOSED_FORM, Check, Finding, Role, Rows, Table
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from bnlib.validation import choice, finite_array, nonnegative
+from bnlib.objects import choice
+from bnlib.validation import finite_array, nonnegative
 from companion.records import RANGES, Kind, Relation, ScaleName
 
 KINDS = typing.get_args(Kind)

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnlib.moments import Moments
-from bnlib.validation import finite_array, nonzero, of_class, positive
+from bnlib.objects import of_class
+from bnlib.validation import finite_array, nonzero, positive
 
 
 def given_moments(moments: Moments) -> Moments:

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import beta as beta_function
 from scipy.special import expit
 
+from bnlib.objects import function
 from bnlib.theory.arguments import scale
-from bnlib.validation import finite_array, function, number
+from bnlib.validation import finite_array, number
 
 
 def minibatch_factor(batch_size: ArrayLike) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from bnlib import source
-from bnlib.validation import choice
+from bnlib.objects import choice
 from companion import BUILD
 from companion.studies import zoo_check
 

@@ -57,23 +57,23 @@ RECIPES = {
         },
         exempt=NAME | {"least": "is written in the library"},
     ),
-    "validation.function": Recipe(
+    "objects.function": Recipe(
         lambda rng: {"name": "value", "value": len},
         {"value": Listed(*NOT_LISTS)},
         exempt=NAME,
         result=lambda found: found.__name__,
     ),
-    "validation.items": Recipe(
+    "objects.items": Recipe(
         lambda rng: {"name": "values", "values": [1, 2], "kind": int, "what": "numbers"},
         {"values": Listed(*NOT_LISTS, ("empty", REFUSED, []), ("a tuple", SAME, (1, 2)))},
         exempt=NAME | {"kind": "is written in the library", "what": "is only printed"},
     ),
-    "validation.of_class": Recipe(
+    "objects.of_class": Recipe(
         lambda rng: {"name": "value", "value": 5, "kind": int},
         {"value": Listed(("a word", REFUSED, "word"), ("the class", REFUSED, int))},
         exempt=NAME | {"kind": "is written in the library"},
     ),
-    "validation.table": Recipe(
+    "objects.table": Recipe(
         lambda rng: {"name": "value", "value": pd.DataFrame({"a": [1]}), "columns": ("a",)},
         {
             "value": Listed(
@@ -86,7 +86,7 @@ RECIPES = {
         exempt=NAME,
         says={"columns": ("value",)},
     ),
-    "validation.path_of": Recipe(
+    "objects.path_of": Recipe(
         lambda rng: {"name": "value", "value": "a"},
         {
             "value": Listed(
@@ -173,7 +173,7 @@ RECIPES = {
         {"value": COUNT, "whole": Flag()},
         exempt=NAME,
     ),
-    "validation.choice": Recipe(
+    "objects.choice": Recipe(
         lambda rng: {"name": "value", "value": "batch", "allowed": ("batch", "none")},
         {
             "value": Choice(),
@@ -184,7 +184,7 @@ RECIPES = {
         exempt=NAME,
         says={"allowed": ("value",)},
     ),
-    "validation.extra": Recipe(
+    "objects.extra": Recipe(
         lambda rng: {"module": "json", "name": "plot"},
         {
             "module": Listed(

@@ -8,8 +8,9 @@ from torch import nn
 from bnlib import data, models, theory, training
 from bnlib.experiments import Conditions, sweep
 from bnlib.moments import Moments, semidefinite_spectrum
+from bnlib.objects import choice
 from bnlib.stack import Stack
-from bnlib.validation import choice, covariance, finite_array, nonnegative, nonzero
+from bnlib.validation import covariance, finite_array, nonnegative, nonzero
 
 EYE, NAN = np.eye(2), float("nan")
 GOOD = Moments([0.0, 0.0], EYE, [0.5, 0.5], 1.0)
