@@ -16,6 +16,7 @@ from companion.build.node import esbuild
 
 SCRIPTS = ROOT / "companion" / "scripts"
 MODE = SCRIPTS / "mode.js"
+OWN = ("page.js", "previews.js")
 STYLE = re.compile(r'\s*<link\b[^>]*rel="(?:stylesheet|preload)"[^>]*>')
 SCRIPT = re.compile(r"\s*<script\b([^>]*)>(.*?)</script>", re.DOTALL)
 ADDRESS = re.compile(r'\b(?:href|src)="([^"?#]+)')
@@ -124,7 +125,7 @@ def _code(site, scripts, classes):
             raise BuildFailed(f"a page has a script that `companion.build.assets` does not know:\n{one}")
         else:
             pieces.append(one)
-    return "\n;".join([*pieces, (SCRIPTS / "page.js").read_text()])
+    return "\n;".join([*pieces, *((SCRIPTS / name).read_text() for name in OWN)])
 
 
 def _style(path, static, names, characters):

@@ -1,6 +1,6 @@
 """Previews: what a link leads to, made while the site is built and shown while the pointer or the keyboard is on it.
 
-What stands on the page itself, `page.js` clones there. Of what stands on another page this module puts a few words, and
+What stands on the page itself, `previews.js` clones there. Of what stands on another page this module puts a few words, and
 formulas as MathML, into a `template` of the page: once, and inert until it is asked for.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from companion import ROOT
-from companion.build import viewing
+from companion.build import assets, viewing
 
 PATIENCE = 300_000  # milliseconds for a page of some 25 MB
 FOOT = """<div style="font: 8px sans-serif; width: 100%; text-align: center; color: #555">
@@ -50,6 +50,7 @@ def joined(texts):
     names = {name.rpartition("/")[2]: f"p{number}" for number, name in enumerate(texts)}
     first = next(iter(texts.values()))
     head = first[: first.index("<body")].replace("</head>", f"{STYLE}</head>")
+    head = head.replace(assets.POLICY.format(assets.policy()), "")  # it is no page of the site, and takes files of it
     articles = {names[name.rpartition("/")[2]]: text for name, text in texts.items()}
     listed = "".join(f'<li><a href="#{own}">{_title(text)}</a></li>' for own, text in articles.items())
     made = [_article(text, own, names) for own, text in articles.items()]

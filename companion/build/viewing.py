@@ -12,14 +12,12 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @contextlib.contextmanager
-def served(folder, headers=()):
+def served(folder):
     """The address at which `folder` is served while the context lasts, with nothing compressed.
 
     Parameters
     ----------
     folder : path-like
-    headers : sequence of (str, str)
-        Sent with every answer, beside the usual ones.
 
     Yields
     ------
@@ -28,11 +26,6 @@ def served(folder, headers=()):
     """
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def end_headers(self):
-            for name, value in headers:
-                self.send_header(name, value)
-            super().end_headers()
-
         def log_message(self, *_):
             pass
 
