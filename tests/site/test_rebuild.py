@@ -8,7 +8,7 @@ from commands import Command
 from companion import ROOT
 
 NEEDED = ("bnlib", "companion", "book", "tests", "_toc.yml", "_config.yml", "requirements.txt")
-NEEDED += ("package.json", "package-lock.json")
+NEEDED += ("package.json", "package-lock.json", "CITATION.cff")
 # the copy is no git checkout, and says so there; the words of the search index are those of the pages
 ABOUT_THE_COMMIT = {"book/built.html", "_sources/book/built.md", "searchindex.js", "SHA256SUMS"}
 
